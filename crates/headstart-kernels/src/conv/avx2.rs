@@ -1,0 +1,150 @@
+//! Micro-kernels for AVX2 and FMA: 6 rows by 16 columns, 12 of the 16 registers accumulate.
+//!
+//! The plan is that of `avx512.rs`; two panel vectors, one broadcast and twelve sums fill the file.
+
+use std::arch::x86_64::*;
+
+use super::Act;
+use super::micro::{Outer, Tile};
+
+/// Rows of a full tile, and the row length of `Tile::rows`.
+const MR: usize = 6;
+
+/// Calls `$kernel` with the number of rows, then the number of vectors, as constants.
+macro_rules! with_rows {
+    ($m:expr, $kernel:ident, $vectors:literal, $arg:expr) => {
+        match $m {
+            1 => $kernel::<1, $vectors>($arg),
+            2 => $kernel::<2, $vectors>($arg),
+            3 => $kernel::<3, $vectors>($arg),
+            4 => $kernel::<4, $vectors>($arg),
+            5 => $kernel::<5, $vectors>($arg),
+            6 => $kernel::<6, $vectors>($arg),
+            _ => unreachable!("a tile has 1 to 6 rows, not {}", $m),
+        }
+    };
+}
+
+/// See [`super::micro::tile`].
+#[target_feature(enable = "avx2,fma")]
+pub(super) unsafe fn tile(m: usize, tile: &Tile) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        if tile.cols > 8 {
+            with_rows!(m, tile_of, 2, tile)
+        } else {
+            with_rows!(m, tile_of, 1, tile)
+        }
+    }
+}
+
+/// See [`super::micro::outer`].
+#[target_feature(enable = "avx2,fma")]
+pub(super) unsafe fn outer(m: usize, outer: &Outer) {
+    // SAFETY: the caller's promise.
+    unsafe { with_rows!(m, outer_of, 2, outer) }
+}
+
+#[target_feature(enable = "avx2,fma")]
+unsafe fn tile_of<const M: usize, const V: usize>(t: &Tile) {
+    // SAFETY: the pointers are valid as `Tile` describes; masks keep to `cols` columns.
+    unsafe {
+        let mut acc = [[_mm256_setzero_ps(); V]; M];
+        let mut panel = t.panel;
+        for tap in 0..t.taps {
+            let mut rows = [std::ptr::null(); M];
+            for r in 0..M {
+                rows[r] = *t.rows.add(tap * MR + r);
+            }
+            for k in 0..t.depth {
+                let mut w = [_mm256_setzero_ps(); V];
+                for v in 0..V {
+                    w[v] = _mm256_loadu_ps(panel.add(8 * v));
+                }
+                for r in 0..M {
+                    let x = _mm256_broadcast_ss(&*rows[r].add(k));
+                    for v in 0..V {
+                        acc[r][v] = _mm256_fmadd_ps(x, w[v], acc[r][v]);
+                    }
+                }
+                panel = panel.add(8 * V);
+            }
+        }
+
+        for v in 0..V {
+            let mask = mask(t.cols - 8 * v);
+            let bias = if t.bias.is_null() {
+                _mm256_setzero_ps()
+            } else {
+                _mm256_maskload_ps(t.bias.add(8 * v), mask)
+            };
+            for r in 0..M {
+                let at = *t.at.add(r) + 8 * v;
+                let mut sum = _mm256_add_ps(acc[r][v], bias);
+                if !t.residual.is_null() {
+                    sum = _mm256_add_ps(sum, _mm256_maskload_ps(t.residual.add(at), mask));
+                }
+                _mm256_maskstore_ps(t.y.add(at), mask, activate(sum, t.act));
+            }
+        }
+    }
+}
+
+#[target_feature(enable = "avx2,fma")]
+unsafe fn outer_of<const M: usize, const V: usize>(t: &Outer) {
+    // SAFETY: the pointers are valid as `Outer` describes.
+    unsafe {
+        let mut acc = [[_mm256_setzero_ps(); V]; M];
+        if !t.first {
+            for r in 0..M {
+                for v in 0..V {
+                    acc[r][v] = _mm256_loadu_ps(t.dw.add(8 * (r * V + v)));
+                }
+            }
+        }
+        let mut a = t.a;
+        for map in 0..t.maps {
+            for row in 0..t.rows {
+                let mut b = t.b.add(map * t.b_map + row * t.b_row);
+                for _ in 0..t.pixels {
+                    let mut x = [_mm256_setzero_ps(); V];
+                    for v in 0..V {
+                        x[v] = _mm256_loadu_ps(b.add(8 * v));
+                    }
+                    for r in 0..M {
+                        let dy = _mm256_broadcast_ss(&*a.add(r));
+                        for v in 0..V {
+                            acc[r][v] = _mm256_fmadd_ps(dy, x[v], acc[r][v]);
+                        }
+                    }
+                    a = a.add(M);
+                    b = b.wrapping_add(t.b_pixel);
+                }
+            }
+        }
+        for r in 0..M {
+            for v in 0..V {
+                _mm256_storeu_ps(t.dw.add(8 * (r * V + v)), acc[r][v]);
+            }
+        }
+    }
+}
+
+/// Mask of the first `cols` lanes.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn mask(cols: usize) -> __m256i {
+    let lanes = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
+    _mm256_cmpgt_epi32(_mm256_set1_epi32(cols.min(8) as i32), lanes)
+}
+
+#[inline]
+#[target_feature(enable = "avx2")]
+fn activate(x: __m256, act: Act) -> __m256 {
+    // NaN passes: max and min return their second operand when either is NaN.
+    match act {
+        Act::None => x,
+        Act::Relu => _mm256_max_ps(_mm256_setzero_ps(), x),
+        Act::Relu6 => _mm256_min_ps(_mm256_set1_ps(6.0), _mm256_max_ps(_mm256_setzero_ps(), x)),
+    }
+}

@@ -1,0 +1,159 @@
+//! Micro-kernels for AVX-512: 14 rows by 32 columns, 28 of the 32 registers accumulate.
+//!
+//! A step of the sum loads two vectors of the panel, broadcasts one float per row and issues two
+//! FMAs for it: 28 FMAs for 16 loads, so the FMA units are the limit. Fewer rows (tails) and one
+//! vector (narrow panels) are the same code with other constants.
+
+use std::arch::x86_64::*;
+
+use super::Act;
+use super::micro::{Outer, Tile};
+
+/// Rows of a full tile, and the row length of `Tile::rows`.
+const MR: usize = 14;
+
+/// Calls `$kernel` with the number of rows, then the number of vectors, as constants.
+macro_rules! with_rows {
+    ($m:expr, $kernel:ident, $vectors:literal, $arg:expr) => {
+        match $m {
+            1 => $kernel::<1, $vectors>($arg),
+            2 => $kernel::<2, $vectors>($arg),
+            3 => $kernel::<3, $vectors>($arg),
+            4 => $kernel::<4, $vectors>($arg),
+            5 => $kernel::<5, $vectors>($arg),
+            6 => $kernel::<6, $vectors>($arg),
+            7 => $kernel::<7, $vectors>($arg),
+            8 => $kernel::<8, $vectors>($arg),
+            9 => $kernel::<9, $vectors>($arg),
+            10 => $kernel::<10, $vectors>($arg),
+            11 => $kernel::<11, $vectors>($arg),
+            12 => $kernel::<12, $vectors>($arg),
+            13 => $kernel::<13, $vectors>($arg),
+            14 => $kernel::<14, $vectors>($arg),
+            _ => unreachable!("a tile has 1 to 14 rows, not {}", $m),
+        }
+    };
+}
+
+/// See [`super::micro::tile`].
+#[target_feature(enable = "avx512f")]
+pub(super) unsafe fn tile(m: usize, tile: &Tile) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        if tile.cols > 16 {
+            with_rows!(m, tile_of, 2, tile)
+        } else {
+            with_rows!(m, tile_of, 1, tile)
+        }
+    }
+}
+
+/// See [`super::micro::outer`].
+#[target_feature(enable = "avx512f")]
+pub(super) unsafe fn outer(m: usize, outer: &Outer) {
+    // SAFETY: the caller's promise.
+    unsafe { with_rows!(m, outer_of, 2, outer) }
+}
+
+#[target_feature(enable = "avx512f")]
+unsafe fn tile_of<const M: usize, const V: usize>(t: &Tile) {
+    // SAFETY: the pointers are valid as `Tile` describes; masks keep to `cols` columns.
+    unsafe {
+        let mut acc = [[_mm512_setzero_ps(); V]; M];
+        let mut panel = t.panel;
+        for tap in 0..t.taps {
+            let mut rows = [std::ptr::null(); M];
+            for r in 0..M {
+                rows[r] = *t.rows.add(tap * MR + r);
+            }
+            for k in 0..t.depth {
+                let mut w = [_mm512_setzero_ps(); V];
+                for v in 0..V {
+                    w[v] = _mm512_loadu_ps(panel.add(16 * v));
+                    _mm_prefetch::<_MM_HINT_T0>(panel.add(16 * v + 16 * 32).cast());
+                }
+                for r in 0..M {
+                    let x = _mm512_set1_ps(*rows[r].add(k));
+                    for v in 0..V {
+                        acc[r][v] = _mm512_fmadd_ps(x, w[v], acc[r][v]);
+                    }
+                }
+                panel = panel.add(16 * V);
+            }
+        }
+
+        for v in 0..V {
+            let mask = mask(t.cols - 16 * v);
+            let bias = if t.bias.is_null() {
+                _mm512_setzero_ps()
+            } else {
+                _mm512_maskz_loadu_ps(mask, t.bias.add(16 * v))
+            };
+            for r in 0..M {
+                let at = *t.at.add(r) + 16 * v;
+                let mut sum = _mm512_add_ps(acc[r][v], bias);
+                if !t.residual.is_null() {
+                    sum = _mm512_add_ps(sum, _mm512_maskz_loadu_ps(mask, t.residual.add(at)));
+                }
+                _mm512_mask_storeu_ps(t.y.add(at), mask, activate(sum, t.act));
+            }
+        }
+    }
+}
+
+#[target_feature(enable = "avx512f")]
+unsafe fn outer_of<const M: usize, const V: usize>(t: &Outer) {
+    // SAFETY: the pointers are valid as `Outer` describes.
+    unsafe {
+        let mut acc = [[_mm512_setzero_ps(); V]; M];
+        if !t.first {
+            for r in 0..M {
+                for v in 0..V {
+                    acc[r][v] = _mm512_loadu_ps(t.dw.add(16 * (r * V + v)));
+                }
+            }
+        }
+        let mut a = t.a;
+        for map in 0..t.maps {
+            for row in 0..t.rows {
+                let mut b = t.b.add(map * t.b_map + row * t.b_row);
+                for _ in 0..t.pixels {
+                    let mut x = [_mm512_setzero_ps(); V];
+                    for v in 0..V {
+                        x[v] = _mm512_loadu_ps(b.add(16 * v));
+                    }
+                    for r in 0..M {
+                        let dy = _mm512_set1_ps(*a.add(r));
+                        for v in 0..V {
+                            acc[r][v] = _mm512_fmadd_ps(dy, x[v], acc[r][v]);
+                        }
+                    }
+                    a = a.add(M);
+                    b = b.wrapping_add(t.b_pixel);
+                }
+            }
+        }
+        for r in 0..M {
+            for v in 0..V {
+                _mm512_storeu_ps(t.dw.add(16 * (r * V + v)), acc[r][v]);
+            }
+        }
+    }
+}
+
+/// Mask of the first `cols` lanes.
+#[inline]
+fn mask(cols: usize) -> __mmask16 {
+    if cols >= 16 { 0xffff } else { (1 << cols) - 1 }
+}
+
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn activate(x: __m512, act: Act) -> __m512 {
+    // NaN passes: max and min return their second operand when either is NaN.
+    match act {
+        Act::None => x,
+        Act::Relu => _mm512_max_ps(_mm512_setzero_ps(), x),
+        Act::Relu6 => _mm512_min_ps(_mm512_set1_ps(6.0), _mm512_max_ps(_mm512_setzero_ps(), x)),
+    }
+}

@@ -1,0 +1,108 @@
+//! What the drivers ask of a micro-kernel, and the choice of one by instruction set.
+//!
+//! Two micro-kernels make every dense layer. `Tile` sums over taps and channels with the
+//! accumulators of a few output pixels in registers (forward, backward-data, linear). `Outer` sums
+//! over pixels with the accumulators of a few weights in registers (backward-weight).
+
+use super::Act;
+use crate::Level;
+
+/// A tile of output: up to `mr` pixels by one panel of up to `nr` channels.
+pub(super) struct Tile {
+    /// `[taps][mr]` pointers, each to `depth` inputs of one pixel under one tap.
+    pub rows: *const *const f32,
+    pub taps: usize,
+    pub depth: usize,
+    /// Weights `[taps][depth][width]`, `width` being [`Blocking::width`] of `cols`.
+    pub panel: *const f32,
+    /// `cols` values, or null.
+    pub bias: *const f32,
+    /// Added before `act` at the offsets of the output, or null.
+    pub residual: *const f32,
+    pub y: *mut f32,
+    /// Offset in `y` of each pixel's first channel of this panel.
+    pub at: *const usize,
+    pub cols: usize,
+    pub act: Act,
+}
+
+/// A tile of weight gradient: `dw[mr][nr] += Σ over pixels of a[pixel][mr] ⊗ b[pixel][nr]`.
+pub(super) struct Outer {
+    /// `[maps][rows][pixels][m]`, contiguous.
+    pub a: *const f32,
+    /// Panel of `nr` floats a pixel, walked with the three steps below (in floats).
+    pub b: *const f32,
+    pub maps: usize,
+    pub rows: usize,
+    pub pixels: usize,
+    pub b_map: usize,
+    pub b_row: usize,
+    pub b_pixel: usize,
+    /// `[m][nr]`, contiguous.
+    pub dw: *mut f32,
+    /// Starts from zero rather than from what `dw` holds.
+    pub first: bool,
+}
+
+/// The register blocking of an instruction set.
+#[derive(Clone, Copy)]
+pub(super) struct Blocking {
+    /// Most rows (pixels, or channels of `dy`) of a tile.
+    pub mr: usize,
+    /// Channels of a full panel: two vectors.
+    pub nr: usize,
+}
+
+impl Blocking {
+    pub(super) fn of(level: Level) -> Self {
+        match level {
+            Level::Avx512 => Self { mr: 14, nr: 32 },
+            Level::Avx2 => Self { mr: 6, nr: 16 },
+            Level::Scalar => unreachable!("the scalar level has no micro-kernel"),
+        }
+    }
+
+    /// Width of a panel that holds `cols` channels: one vector or two.
+    pub(super) fn width(self, cols: usize) -> usize {
+        if cols * 2 <= self.nr { self.nr / 2 } else { self.nr }
+    }
+
+    /// Floats of all panels for `cols` channels with `k` weights each.
+    pub(super) fn panels_len(self, cols: usize, k: usize) -> usize {
+        let full = cols / self.nr * self.nr;
+        let rest = if cols > full { self.width(cols - full) } else { 0 };
+        (full + rest) * k
+    }
+}
+
+/// Computes a tile of `m` pixels.
+///
+/// # Safety
+/// `level` is supported, `1 <= m <= mr`, and all pointers of `tile` are valid as described there.
+pub(super) unsafe fn tile(level: Level, m: usize, tile: &Tile) {
+    match level {
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: the caller's promise.
+        Level::Avx512 => unsafe { super::avx512::tile(m, tile) },
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: the caller's promise.
+        Level::Avx2 => unsafe { super::avx2::tile(m, tile) },
+        _ => unreachable!("the scalar level has no micro-kernel, {m} rows, {} columns", tile.cols),
+    }
+}
+
+/// Adds an outer-product sum with `m` rows.
+///
+/// # Safety
+/// `level` is supported, `1 <= m <= mr`, and all pointers of `outer` are valid as described there.
+pub(super) unsafe fn outer(level: Level, m: usize, outer: &Outer) {
+    match level {
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: the caller's promise.
+        Level::Avx512 => unsafe { super::avx512::outer(m, outer) },
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: the caller's promise.
+        Level::Avx2 => unsafe { super::avx2::outer(m, outer) },
+        _ => unreachable!("the scalar level has no micro-kernel, {m} rows, {} maps", outer.maps),
+    }
+}

@@ -1,0 +1,358 @@
+//! Dense convolution over NHWC maps: inference with packed weights, forward, both gradients.
+//!
+//! ```text
+//! direct.rs   forward, backward-data, linear: sums over taps and channels
+//! weight.rs   backward-weight: sums over pixels
+//! pack.rs     weights into the order the micro-kernels read
+//! micro.rs    the two micro-kernels' interface; avx512.rs and avx2.rs hold them
+//! scalar.rs   the definition, and the oracle of the tests
+//! ```
+//! Depthwise layers have their own kernel; groups are looped over here.
+
+#[cfg(target_arch = "x86_64")]
+mod avx2;
+#[cfg(target_arch = "x86_64")]
+mod avx512;
+mod direct;
+mod micro;
+mod pack;
+mod scalar;
+#[cfg(test)]
+pub(crate) mod tests;
+mod weight;
+
+use direct::{Finish, Grid};
+use micro::Blocking;
+use pack::Source;
+
+use crate::scratch::{self, Aligned};
+use crate::Level;
+
+/// What follows the sum of a layer, in the same pass over its output.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
+pub enum Act {
+    /// Nothing.
+    #[default]
+    None,
+    /// `max(x, 0)`.
+    Relu,
+    /// `min(max(x, 0), 6)`.
+    Relu6,
+}
+
+/// The shape of a convolution layer and of the map it runs on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct ConvShape {
+    /// Images.
+    pub n: usize,
+    /// Input rows.
+    pub h: usize,
+    /// Input columns.
+    pub w: usize,
+    /// Input channels, of all groups.
+    pub c_in: usize,
+    /// Output channels, of all groups.
+    pub c_out: usize,
+    /// Kernel rows.
+    pub kh: usize,
+    /// Kernel columns.
+    pub kw: usize,
+    /// Rows and columns from one output pixel to the next.
+    pub stride: [usize; 2],
+    /// Rows of zeros at the top and bottom, columns at the left and right.
+    pub pad: [usize; 4],
+    /// Groups; both channel counts are multiples of it.
+    pub groups: usize,
+}
+
+impl ConvShape {
+    /// Returns the rows of the output.
+    pub fn out_h(&self) -> usize {
+        out_len(self.h + self.pad[0] + self.pad[1], self.kh, self.stride[0])
+    }
+
+    /// Returns the columns of the output.
+    pub fn out_w(&self) -> usize {
+        out_len(self.w + self.pad[2] + self.pad[3], self.kw, self.stride[1])
+    }
+
+    /// Returns the floats of the input, `[n, h, w, c_in]`.
+    pub fn x_len(&self) -> usize {
+        self.n * self.h * self.w * self.c_in
+    }
+
+    /// Returns the floats of the output, `[n, out_h, out_w, c_out]`.
+    pub fn y_len(&self) -> usize {
+        self.n * self.out_h() * self.out_w() * self.c_out
+    }
+
+    /// Returns the floats of the weight, `[c_out, c_in / groups, kh, kw]`.
+    pub fn w_len(&self) -> usize {
+        self.c_out * self.group_in() * self.kh * self.kw
+    }
+
+    fn group_in(&self) -> usize {
+        self.c_in / self.groups
+    }
+
+    fn group_out(&self) -> usize {
+        self.c_out / self.groups
+    }
+
+    fn check(&self) {
+        assert!(self.groups > 0, "a convolution has at least one group");
+        assert!(
+            self.c_in.is_multiple_of(self.groups) && self.c_out.is_multiple_of(self.groups),
+            "{} -> {} channels do not divide into {} groups",
+            self.c_in,
+            self.c_out,
+            self.groups
+        );
+        assert!(self.kh > 0 && self.kw > 0 && self.stride[0] > 0 && self.stride[1] > 0, "{self:?}");
+    }
+}
+
+fn out_len(padded: usize, kernel: usize, stride: usize) -> usize {
+    if padded < kernel { 0 } else { (padded - kernel) / stride + 1 }
+}
+
+/// Weights of a frozen layer, packed once for the process's [`Level`].
+pub struct PackedConv {
+    level: Level,
+    /// The layer, with `n`, `h` and `w` zero.
+    layer: ConvShape,
+    weight: Aligned,
+    bias: Option<Vec<f32>>,
+}
+
+impl PackedConv {
+    /// Packs `weight` (`OIHW`) and `bias` of the layer in `shape`, whose `n`, `h`, `w` do not matter.
+    ///
+    /// Panics if a length does not fit the shape.
+    pub fn new(shape: &ConvShape, weight: &[f32], bias: Option<&[f32]>) -> Self {
+        Self::new_at(Level::current(), shape, weight, bias)
+    }
+
+    fn new_at(level: Level, shape: &ConvShape, weight: &[f32], bias: Option<&[f32]>) -> Self {
+        let layer = ConvShape { n: 0, h: 0, w: 0, ..*shape };
+        layer.check();
+        check_len("weight", weight.len(), layer.w_len());
+        if let Some(bias) = bias {
+            check_len("bias", bias.len(), layer.c_out);
+        }
+        let packed = if level == Level::Scalar {
+            let mut copy = Aligned::zeroed(weight.len());
+            copy.as_mut_slice().copy_from_slice(weight);
+            copy
+        } else {
+            let mut panels = Aligned::zeroed(forward_panels_len(level, &layer));
+            pack_forward(level, &layer, weight, panels.as_mut_slice());
+            panels
+        };
+        Self { level, layer, weight: packed, bias: bias.map(<[f32]>::to_vec) }
+    }
+}
+
+/// Computes `y = act(conv(x) + bias + residual)`.
+///
+/// Panics if a length does not fit `shape`, or `packed` is of another layer.
+pub fn forward_packed(
+    shape: &ConvShape,
+    x: &[f32],
+    packed: &PackedConv,
+    residual: Option<&[f32]>,
+    act: Act,
+    y: &mut [f32],
+) {
+    assert_eq!(ConvShape { n: 0, h: 0, w: 0, ..*shape }, packed.layer, "packed for another layer");
+    check_len("x", x.len(), shape.x_len());
+    check_len("y", y.len(), shape.y_len());
+    if let Some(residual) = residual {
+        check_len("residual", residual.len(), shape.y_len());
+    }
+    let finish = Finish { bias: packed.bias.as_deref(), residual, act };
+    if packed.level == Level::Scalar {
+        scalar::forward(shape, x, packed.weight.as_slice(), finish.bias, residual, act, y);
+    } else {
+        forward_panels(packed.level, shape, x, packed.weight.as_slice(), finish, y);
+    }
+}
+
+/// Computes `y = conv(x) + bias` with weights in `OIHW`, packing them on the way.
+///
+/// Panics if a length does not fit `shape`.
+pub fn forward(shape: &ConvShape, x: &[f32], w: &[f32], bias: Option<&[f32]>, y: &mut [f32]) {
+    forward_act(shape, x, w, bias, Act::None, y);
+}
+
+/// Computes `y = act(conv(x) + bias)`, as [`forward`] does.
+pub(crate) fn forward_act(
+    shape: &ConvShape,
+    x: &[f32],
+    w: &[f32],
+    bias: Option<&[f32]>,
+    act: Act,
+    y: &mut [f32],
+) {
+    forward_at(Level::current(), shape, x, w, bias, act, y);
+}
+
+fn forward_at(
+    level: Level,
+    shape: &ConvShape,
+    x: &[f32],
+    w: &[f32],
+    bias: Option<&[f32]>,
+    act: Act,
+    y: &mut [f32],
+) {
+    shape.check();
+    check_len("x", x.len(), shape.x_len());
+    check_len("weight", w.len(), shape.w_len());
+    check_len("y", y.len(), shape.y_len());
+    if let Some(bias) = bias {
+        check_len("bias", bias.len(), shape.c_out);
+    }
+    if level == Level::Scalar {
+        return scalar::forward(shape, x, w, bias, None, act, y);
+    }
+    scratch::with(forward_panels_len(level, shape), |panels| {
+        pack_forward(level, shape, w, panels);
+        forward_panels(level, shape, x, panels, Finish { bias, residual: None, act }, y);
+    });
+}
+
+/// Computes the gradient of the input, `dx`, from that of the output.
+///
+/// Panics if a length does not fit `shape`.
+pub fn backward_data(shape: &ConvShape, dy: &[f32], w: &[f32], dx: &mut [f32]) {
+    backward_data_at(Level::current(), shape, dy, w, dx);
+}
+
+fn backward_data_at(level: Level, shape: &ConvShape, dy: &[f32], w: &[f32], dx: &mut [f32]) {
+    shape.check();
+    check_len("dy", dy.len(), shape.y_len());
+    check_len("weight", w.len(), shape.w_len());
+    check_len("dx", dx.len(), shape.x_len());
+    if level == Level::Scalar {
+        return scalar::backward_data(shape, dy, w, dx);
+    }
+    backward_phases(level, shape, dy, w, dx);
+}
+
+/// Computes the gradient of the weight, `dw` in `OIHW`.
+///
+/// Panics if a length does not fit `shape`.
+pub fn backward_weight(shape: &ConvShape, x: &[f32], dy: &[f32], dw: &mut [f32]) {
+    backward_weight_at(Level::current(), shape, x, dy, dw);
+}
+
+fn backward_weight_at(level: Level, shape: &ConvShape, x: &[f32], dy: &[f32], dw: &mut [f32]) {
+    shape.check();
+    check_len("x", x.len(), shape.x_len());
+    check_len("dy", dy.len(), shape.y_len());
+    check_len("dw", dw.len(), shape.w_len());
+    if level == Level::Scalar {
+        return scalar::backward_weight(shape, x, dy, dw);
+    }
+    for group in 0..shape.groups {
+        weight::run(level, shape, group, x, dy, dw);
+    }
+}
+
+fn check_len(what: &str, len: usize, expected: usize) {
+    assert_eq!(len, expected, "{what} has {len} floats, its shape has {expected}");
+}
+
+fn forward_panels_len(level: Level, s: &ConvShape) -> usize {
+    s.groups * Blocking::of(level).panels_len(s.group_out(), s.group_in() * s.kh * s.kw)
+}
+
+fn pack_forward(level: Level, s: &ConvShape, w: &[f32], panels: &mut [f32]) {
+    let taps: Vec<usize> = (0..s.kh * s.kw).collect();
+    let k = s.group_in() * taps.len();
+    let group_len = panels.len() / s.groups;
+    for group in 0..s.groups {
+        let source = Source { w, from: group * s.group_out() * k, col: k, depth: taps.len(), taps: &taps };
+        let panels = &mut panels[group * group_len..][..group_len];
+        pack::pack(level, &source, s.group_out(), s.group_in(), panels);
+    }
+}
+
+fn forward_panels(level: Level, s: &ConvShape, x: &[f32], panels: &[f32], finish: Finish, y: &mut [f32]) {
+    let (out_h, out_w) = (s.out_h(), s.out_w());
+    let taps: Vec<[isize; 2]> = (0..s.kh * s.kw)
+        .map(|t| {
+            [(t / s.kw) as isize - s.pad[0] as isize, (t % s.kw) as isize - s.pad[2] as isize]
+        })
+        .collect();
+    let group_len = panels.len() / s.groups;
+    for group in 0..s.groups {
+        let first = group * s.group_out();
+        let grid = Grid {
+            size: [s.n, out_h, out_w],
+            input: [s.h, s.w, s.c_in],
+            channels: [group * s.group_in(), s.group_in()],
+            step: s.stride,
+            taps: &taps,
+            at: [first, out_h * out_w * s.c_out, out_w * s.c_out, s.c_out],
+            cols: s.group_out(),
+        };
+        let finish = Finish { bias: finish.bias.map(|b| &b[first..]), ..finish };
+        direct::run(level, &grid, x, &panels[group * group_len..][..group_len], finish, y);
+    }
+}
+
+/// Input pixels whose position plus padding has the same remainder by the stride see the same
+/// taps, so each such phase is a forward convolution of stride 1 over `dy` with those taps.
+fn backward_phases(level: Level, s: &ConvShape, dy: &[f32], w: &[f32], dx: &mut [f32]) {
+    let (out_h, out_w) = (s.out_h(), s.out_w());
+    let k = s.kh * s.kw;
+    for phase in 0..s.stride[0] * s.stride[1] {
+        let (py, px) = (phase / s.stride[1], phase % s.stride[1]);
+        // dx[stride * i + p] = Σ dy[(stride * i + p + pad - tap) / stride] * w[tap], tap ≡ p + pad.
+        let taps_of = |p: usize, pad: usize, kernel: usize, stride: usize| {
+            (0..kernel).filter(move |t| (p + pad) % stride == t % stride).map(move |t| {
+                (t, (p as isize + pad as isize - t as isize) / stride as isize)
+            })
+        };
+        let mut places = Vec::new();
+        let mut taps = Vec::new();
+        for (ky, dy) in taps_of(py, s.pad[0], s.kh, s.stride[0]) {
+            for (kx, dx) in taps_of(px, s.pad[2], s.kw, s.stride[1]) {
+                places.push(ky * s.kw + kx);
+                taps.push([dy, dx]);
+            }
+        }
+        let size = [s.n, (s.h.max(py) - py).div_ceil(s.stride[0]), (s.w.max(px) - px).div_ceil(s.stride[1])];
+        for group in 0..s.groups {
+            let grid = Grid {
+                size,
+                input: [out_h, out_w, s.c_out],
+                channels: [group * s.group_out(), s.group_out()],
+                step: [1, 1],
+                taps: &taps,
+                at: [
+                    (py * s.w + px) * s.c_in + group * s.group_in(),
+                    s.h * s.w * s.c_in,
+                    s.stride[0] * s.w * s.c_in,
+                    s.stride[1] * s.c_in,
+                ],
+                cols: s.group_in(),
+            };
+            let source = Source {
+                w,
+                from: group * s.group_out() * s.group_in() * k,
+                col: k,
+                depth: s.group_in() * k,
+                taps: &places,
+            };
+            let finish = Finish { bias: None, residual: None, act: Act::None };
+            let len = Blocking::of(level).panels_len(s.group_in(), taps.len() * s.group_out());
+            scratch::with(len, |panels| {
+                pack::pack(level, &source, s.group_in(), s.group_out(), panels);
+                direct::run(level, &grid, dy, panels, finish, dx);
+            });
+        }
+    }
+}

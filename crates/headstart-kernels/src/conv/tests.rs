@@ -1,0 +1,164 @@
+//! Every level against the scalar oracle: odd sizes, tails, strides, pads, groups, NaN.
+
+use super::*;
+
+/// Numbers in [-1, 1), the same at every run.
+pub(crate) fn noise(len: usize, seed: u64) -> Vec<f32> {
+    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+    (0..len)
+        .map(|_| {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            (state >> 40) as f32 / (1 << 23) as f32 - 1.0
+        })
+        .collect()
+}
+
+pub(crate) fn assert_close(actual: &[f32], expected: &[f32], tolerance: f32, what: &str) {
+    let scale = expected.iter().fold(1e-3_f32, |m, v| m.max(v.abs()));
+    for (i, (a, e)) in actual.iter().zip(expected).enumerate() {
+        assert!((a - e).abs() <= tolerance * scale, "{what}: element {i} is {a}, expected {e}");
+    }
+}
+
+fn shape(n: usize, hw: [usize; 2], c: [usize; 2], k: [usize; 2], stride: [usize; 2], pad: [usize; 4]) -> ConvShape {
+    ConvShape { n, h: hw[0], w: hw[1], c_in: c[0], c_out: c[1], kh: k[0], kw: k[1], stride, pad, groups: 1 }
+}
+
+fn shapes() -> Vec<ConvShape> {
+    let mut shapes = vec![
+        shape(2, [9, 11], [3, 64], [7, 7], [2, 2], [3; 4]),
+        shape(1, [7, 7], [70, 33], [3, 3], [1, 1], [1; 4]),
+        shape(3, [7, 7], [64, 48], [3, 3], [1, 1], [1; 4]),
+        shape(2, [14, 14], [32, 40], [3, 3], [2, 2], [1; 4]),
+        shape(2, [13, 10], [17, 31], [3, 3], [2, 2], [0, 1, 0, 1]),
+        shape(2, [8, 8], [64, 70], [1, 1], [1, 1], [0; 4]),
+        shape(2, [9, 8], [20, 65], [1, 1], [2, 2], [0; 4]),
+        shape(1, [1, 1], [5, 7], [3, 3], [1, 1], [1; 4]),
+        shape(1, [1, 1], [40, 7], [3, 3], [2, 2], [1; 4]),
+        shape(2, [6, 5], [18, 9], [2, 4], [1, 2], [1, 0, 2, 1]),
+        shape(1, [12, 12], [16, 16], [5, 5], [3, 2], [2, 1, 4, 0]),
+        shape(1, [16, 16], [3, 20], [4, 4], [4, 4], [0; 4]),
+        shape(1, [5, 5], [16, 20], [1, 1], [1, 1], [1, 2, 0, 1]),
+        shape(1, [2, 2], [1024, 16], [1, 1], [1, 1], [0; 4]),
+        shape(1, [45, 45], [16, 14], [3, 3], [1, 1], [1; 4]),
+        shape(1, [2, 2], [4, 4], [5, 5], [1, 1], [0; 4]),
+        shape(0, [4, 4], [4, 4], [3, 3], [1, 1], [1; 4]),
+    ];
+    shapes.push(ConvShape { groups: 4, ..shape(2, [6, 6], [16, 24], [3, 3], [1, 1], [1; 4]) });
+    shapes.push(ConvShape { groups: 2, ..shape(2, [7, 6], [64, 66], [3, 3], [2, 2], [1; 4]) });
+    shapes.push(ConvShape { groups: 6, ..shape(1, [5, 6], [6, 6], [3, 3], [1, 1], [1; 4]) });
+    for c_out in 1..70 {
+        shapes.push(shape(1, [3, 5], [16 + c_out % 3, c_out], [3, 3], [1, 1], [1; 4]));
+        shapes.push(shape(1, [3, 5], [c_out, 3], [3, 3], [1 + c_out % 2, 1], [1; 4]));
+    }
+    shapes
+}
+
+fn vector_levels() -> impl Iterator<Item = Level> {
+    Level::available().into_iter().filter(|l| *l != Level::Scalar)
+}
+
+#[test]
+fn forward_matches_the_oracle() {
+    for s in shapes() {
+        let (x, w, b) = (noise(s.x_len(), 1), noise(s.w_len(), 2), noise(s.c_out, 3));
+        let r = noise(s.y_len(), 4);
+        let mut expected = vec![0.0; s.y_len()];
+        let mut y = vec![f32::NAN; s.y_len()];
+        for level in vector_levels() {
+            scalar::forward(&s, &x, &w, Some(&b), None, Act::None, &mut expected);
+            y.fill(f32::NAN);
+            forward_at(level, &s, &x, &w, Some(&b), Act::None, &mut y);
+            assert_close(&y, &expected, 1e-5, &format!("{level} forward {s:?}"));
+
+            for act in [Act::Relu, Act::Relu6] {
+                scalar::forward(&s, &x, &w, Some(&b), Some(&r), act, &mut expected);
+                let packed = PackedConv::new_at(level, &s, &w, Some(&b));
+                y.fill(f32::NAN);
+                forward_packed(&s, &x, &packed, Some(&r), act, &mut y);
+                assert_close(&y, &expected, 1e-4, &format!("{level} packed {act:?} {s:?}"));
+            }
+        }
+    }
+}
+
+#[test]
+fn backward_data_matches_the_oracle() {
+    for s in shapes() {
+        let (dy, w) = (noise(s.y_len(), 1), noise(s.w_len(), 2));
+        let mut expected = vec![0.0; s.x_len()];
+        scalar::backward_data(&s, &dy, &w, &mut expected);
+        for level in vector_levels() {
+            let mut dx = vec![f32::NAN; s.x_len()];
+            backward_data_at(level, &s, &dy, &w, &mut dx);
+            assert_close(&dx, &expected, 1e-5, &format!("{level} {s:?}"));
+        }
+    }
+}
+
+#[test]
+fn backward_weight_matches_the_oracle() {
+    for s in shapes() {
+        let (x, dy) = (noise(s.x_len(), 1), noise(s.y_len(), 2));
+        let mut expected = vec![0.0; s.w_len()];
+        scalar::backward_weight(&s, &x, &dy, &mut expected);
+        for level in vector_levels() {
+            let mut dw = vec![f32::NAN; s.w_len()];
+            backward_weight_at(level, &s, &x, &dy, &mut dw);
+            assert_close(&dw, &expected, 1e-5, &format!("{level} {s:?}"));
+        }
+    }
+}
+
+#[test]
+fn not_a_number_and_infinity_reach_the_same_outputs() {
+    let s = shape(1, [6, 7], [20, 35], [3, 3], [1, 1], [1; 4]);
+    let w = noise(s.w_len(), 2);
+    let mut x = noise(s.x_len(), 1);
+    x[5] = f32::NAN;
+    x[20 * 20] = f32::INFINITY;
+    let mut expected = vec![0.0; s.y_len()];
+    scalar::forward(&s, &x, &w, None, None, Act::Relu, &mut expected);
+    for level in vector_levels() {
+        let packed = PackedConv::new_at(level, &s, &w, None);
+        let mut y = vec![0.0; s.y_len()];
+        forward_packed(&s, &x, &packed, None, Act::Relu, &mut y);
+        for (i, (y, e)) in y.iter().zip(&expected).enumerate() {
+            assert_eq!((y.is_nan(), y.is_infinite()), (e.is_nan(), e.is_infinite()), "{level} element {i}");
+        }
+    }
+}
+
+#[test]
+fn alone_and_shared_give_the_same_bits() {
+    let s = shape(2, [15, 14], [48, 40], [3, 3], [1, 1], [1; 4]);
+    let (x, w, dy) = (noise(s.x_len(), 1), noise(s.w_len(), 2), noise(s.y_len(), 3));
+    for level in vector_levels() {
+        let all = || {
+            let (mut y, mut dx, mut dw) = (vec![0.0; s.y_len()], vec![0.0; s.x_len()], vec![0.0; s.w_len()]);
+            forward_at(level, &s, &x, &w, None, Act::None, &mut y);
+            backward_data_at(level, &s, &dy, &w, &mut dx);
+            backward_weight_at(level, &s, &x, &dy, &mut dw);
+            (y, dx, dw)
+        };
+        let shared = all();
+        // A nested call runs its tasks alone.
+        let alone = std::sync::Mutex::new(Vec::new());
+        crate::threads::parallel_for(2, |_| {
+            let result = all();
+            alone.lock().unwrap().push(result);
+        });
+        for alone in alone.into_inner().unwrap() {
+            assert_eq!(shared, alone, "{level}");
+        }
+    }
+}
+
+#[test]
+#[should_panic(expected = "x has 1 floats")]
+fn a_wrong_length_is_named() {
+    let s = shape(1, [2, 2], [1, 1], [1, 1], [1, 1], [0; 4]);
+    forward(&s, &[0.0], &[0.0], None, &mut [0.0; 4]);
+}

@@ -1,0 +1,70 @@
+//! Reusable, cache-line aligned buffers of a thread: no allocation per call in steady state.
+
+use std::cell::RefCell;
+
+/// One cache line, so that a `Vec` of them is aligned to it.
+#[derive(Clone, Copy)]
+#[repr(C, align(64))]
+pub(crate) struct Line([f32; 16]);
+
+thread_local! {
+    static FREE: RefCell<Vec<Vec<Line>>> = const { RefCell::new(Vec::new()) };
+    static FREE_ROWS: RefCell<Vec<Vec<usize>>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Lends `len` floats, aligned to 64 bytes, of unspecified (stale but initialised) content.
+pub(crate) fn with<R>(len: usize, use_it: impl FnOnce(&mut [f32]) -> R) -> R {
+    // Nested users take turns in a fixed order, so popping the last one finds a fitting buffer.
+    let mut lines = FREE.with_borrow_mut(Vec::pop).unwrap_or_default();
+    grow(&mut lines, len);
+    let result = use_it(floats(&mut lines, len));
+    FREE.with_borrow_mut(|free| free.push(lines));
+    result
+}
+
+/// Lends `len` integers of unspecified content, as [`with`] does floats.
+pub(crate) fn with_usize<R>(len: usize, use_it: impl FnOnce(&mut [usize]) -> R) -> R {
+    let mut buffer = FREE_ROWS.with_borrow_mut(Vec::pop).unwrap_or_default();
+    if buffer.len() < len {
+        buffer.resize(len, 0);
+    }
+    let result = use_it(&mut buffer[..len]);
+    FREE_ROWS.with_borrow_mut(|free| free.push(buffer));
+    result
+}
+
+/// An owned aligned buffer, for weights packed once.
+pub(crate) struct Aligned {
+    lines: Vec<Line>,
+    len: usize,
+}
+
+impl Aligned {
+    pub(crate) fn zeroed(len: usize) -> Self {
+        let mut lines = Vec::new();
+        grow(&mut lines, len);
+        Self { lines, len }
+    }
+
+    pub(crate) fn as_slice(&self) -> &[f32] {
+        // SAFETY: `grow` made at least `len` initialised floats; `Line` is a plain array of them.
+        unsafe { std::slice::from_raw_parts(self.lines.as_ptr().cast(), self.len) }
+    }
+
+    pub(crate) fn as_mut_slice(&mut self) -> &mut [f32] {
+        floats(&mut self.lines, self.len)
+    }
+}
+
+fn grow(lines: &mut Vec<Line>, len: usize) {
+    let count = len.div_ceil(16);
+    if lines.len() < count {
+        lines.resize(count, Line([0.0; 16]));
+    }
+}
+
+fn floats(lines: &mut [Line], len: usize) -> &mut [f32] {
+    assert!(len <= lines.len() * 16);
+    // SAFETY: in bounds by the assertion; `Line` is a plain array of floats.
+    unsafe { std::slice::from_raw_parts_mut(lines.as_mut_ptr().cast(), len) }
+}

@@ -1,0 +1,283 @@
+//! The bridge between Burn's tensors and `headstart-kernels`: the only module that sees both.
+//!
+//! Each operation exists three times: in `flex.rs`, where tensors are slices and the kernels run; in
+//! `autodiff.rs`, where a tracked call records a step that calls the backward kernels; and here as a
+//! plain function on [`Tensor`], which is what `models/layers.rs` calls. Feature maps are
+//! `[N, H, W, C]` and contiguous. Devices other than the CPU never come here.
+
+mod autodiff;
+mod flex;
+
+use burn::Tensor;
+use burn::backend::tensor::FloatTensor;
+// The generated dispatch names `Autodiff`, `CheckpointStrategy` and `Flex`.
+#[allow(unused_imports)]
+use burn::backend::{Autodiff, Backend, Dispatch, ExtensionType, Flex, backend_extension};
+
+pub use flex::PackedSlot;
+pub use headstart_kernels::Act;
+
+/// The fixed numbers of a convolution; the tensors bring the rest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ConvGeometry {
+    /// Kernel height and width.
+    pub kernel: [usize; 2],
+    /// Stride, down and right.
+    pub stride: [usize; 2],
+    /// Zero padding: top, bottom, left, right.
+    pub pad: [usize; 4],
+    /// Channel groups.
+    pub groups: usize,
+}
+
+/// The fixed numbers of a max pooling.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PoolGeometry {
+    /// Window side.
+    pub kernel: usize,
+    /// Stride.
+    pub stride: usize,
+    /// Padding on every side; padding never wins.
+    pub pad: usize,
+}
+
+/// How a normalisation ends and where its statistics come from.
+#[derive(Clone, Copy, Debug)]
+pub struct NormPlan {
+    /// Added to the variance.
+    pub eps: f32,
+    /// Applied last.
+    pub act: Act,
+    /// Whether the statistics are the batch's own, so that gradients flow through them.
+    pub batch_stats: bool,
+}
+
+/// An operand that may be absent; the extension mechanism has no `Option`.
+#[derive(ExtensionType)]
+pub(crate) enum Maybe<B: Backend> {
+    Absent,
+    Given(FloatTensor<B>),
+}
+
+impl<B: Backend> Maybe<B> {
+    fn into_option(self) -> Option<FloatTensor<B>> {
+        match self {
+            Maybe::Absent => None,
+            Maybe::Given(tensor) => Some(tensor),
+        }
+    }
+}
+
+impl Maybe<Dispatch> {
+    fn from_tensor<const D: usize>(tensor: Option<Tensor<D>>) -> Self {
+        tensor.map_or(Maybe::Absent, |t| Maybe::Given(t.into_dispatch()))
+    }
+}
+
+/// What is folded into a convolution at inference.
+#[derive(ExtensionType)]
+pub(crate) enum Folded<B: Backend> {
+    Nothing,
+    Bias(FloatTensor<B>),
+    Norm { scale: FloatTensor<B>, shift: FloatTensor<B>, mean: FloatTensor<B>, var: FloatTensor<B> },
+}
+
+/// What follows a convolution and can be folded into it.
+pub enum Fold {
+    /// Nothing.
+    Nothing,
+    /// A bias.
+    Bias(Tensor<1>),
+    /// BatchNorm: scale, shift, mean, variance.
+    Norm([Tensor<1>; 4]),
+}
+
+/// The operations the CPU engine adds to a Burn backend.
+#[backend_extension(Flex, Autodiff)]
+#[allow(clippy::too_many_arguments)]
+pub(crate) trait FastOps: Backend {
+    /// Convolution with optional bias, then the activation.
+    fn fast_conv(
+        x: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        #[extension_type] bias: Maybe<Self>,
+        geometry: ConvGeometry,
+        act: Act,
+    ) -> FloatTensor<Self>;
+
+    /// Convolution folded with BatchNorm or bias, residual and activation: inference only.
+    fn fast_conv_folded(
+        x: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        #[extension_type] norm: Folded<Self>,
+        #[extension_type] residual: Maybe<Self>,
+        eps: f32,
+        geometry: ConvGeometry,
+        act: Act,
+        slot: PackedSlot,
+    ) -> FloatTensor<Self>;
+
+    /// Mean and biased variance of each channel; untracked.
+    fn fast_stats(x: FloatTensor<Self>) -> (FloatTensor<Self>, FloatTensor<Self>);
+
+    /// BatchNorm from given statistics, plus residual, through the activation.
+    fn fast_norm(
+        x: FloatTensor<Self>,
+        scale: FloatTensor<Self>,
+        shift: FloatTensor<Self>,
+        mean: FloatTensor<Self>,
+        var: FloatTensor<Self>,
+        #[extension_type] residual: Maybe<Self>,
+        plan: NormPlan,
+    ) -> FloatTensor<Self>;
+
+    /// Max pooling.
+    fn fast_max_pool(x: FloatTensor<Self>, geometry: PoolGeometry) -> FloatTensor<Self>;
+
+    /// Adaptive average pooling to a given height and width.
+    fn fast_avg_pool(x: FloatTensor<Self>, size: [usize; 2]) -> FloatTensor<Self>;
+
+    /// `x [m, k] · weightᵀ [n, k] + bias`, then the activation.
+    fn fast_linear(
+        x: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        #[extension_type] bias: Maybe<Self>,
+        act: Act,
+    ) -> FloatTensor<Self>;
+}
+
+/// The gradients of [`FastOps`], on slices.
+pub(crate) trait FastGrads: Backend {
+    fn conv_dx(x: &[usize], weight: FloatTensor<Self>, dy: FloatTensor<Self>, geometry: ConvGeometry) -> FloatTensor<Self>;
+    fn conv_dw(x: FloatTensor<Self>, weight: &[usize], dy: FloatTensor<Self>, geometry: ConvGeometry) -> FloatTensor<Self>;
+    fn channel_sum(dy: FloatTensor<Self>) -> FloatTensor<Self>;
+    fn act_backward(y: FloatTensor<Self>, dy: FloatTensor<Self>, act: Act) -> FloatTensor<Self>;
+    fn norm_backward(saved: SavedNorm<Self>, dy: FloatTensor<Self>, want: NormGradsWanted) -> NormGrads<Self>;
+    /// Max pooling that also returns where each maximum was.
+    fn max_pool_winners(x: FloatTensor<Self>, geometry: PoolGeometry) -> (FloatTensor<Self>, std::sync::Arc<Vec<u8>>);
+    fn max_pool_dx(
+        x: &[usize],
+        geometry: PoolGeometry,
+        winners: &[u8],
+        dy: FloatTensor<Self>,
+    ) -> FloatTensor<Self>;
+    fn avg_pool_dx(x: &[usize], dy: FloatTensor<Self>) -> FloatTensor<Self>;
+    fn linear_dx(weight: FloatTensor<Self>, dy: FloatTensor<Self>) -> FloatTensor<Self>;
+    fn linear_dw(x: FloatTensor<Self>, dy: FloatTensor<Self>) -> FloatTensor<Self>;
+}
+
+/// What a normalisation keeps for its backward pass.
+#[derive(Clone, Debug)]
+pub(crate) struct SavedNorm<B: Backend> {
+    pub x: FloatTensor<B>,
+    pub y: FloatTensor<B>,
+    pub scale: FloatTensor<B>,
+    pub mean: FloatTensor<B>,
+    pub var: FloatTensor<B>,
+    pub plan: NormPlan,
+}
+
+/// Which gradients a normalisation owes.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct NormGradsWanted {
+    pub x: bool,
+    pub affine: bool,
+    pub residual: bool,
+}
+
+/// The gradients of a normalisation.
+pub(crate) struct NormGrads<B: Backend> {
+    pub x: Option<FloatTensor<B>>,
+    pub scale: Option<FloatTensor<B>>,
+    pub shift: Option<FloatTensor<B>>,
+    pub residual: Option<FloatTensor<B>>,
+}
+
+/// Convolves `x [N, H, W, C]` with `weight [O, C/g, kh, kw]`, adds `bias`, applies `act`.
+pub fn conv(x: Tensor<4>, weight: Tensor<4>, bias: Option<Tensor<1>>, geometry: ConvGeometry, act: Act) -> Tensor<4> {
+    Tensor::from_dispatch(Dispatch::fast_conv(
+        x.into_dispatch(),
+        weight.into_dispatch(),
+        Maybe::from_tensor(bias),
+        geometry,
+        act,
+    ))
+}
+
+/// Convolves with what follows folded in: see `FastOps::fast_conv_folded`.
+#[allow(clippy::too_many_arguments)]
+pub fn conv_folded(
+    x: Tensor<4>,
+    weight: Tensor<4>,
+    fold: Fold,
+    residual: Option<Tensor<4>>,
+    eps: f32,
+    geometry: ConvGeometry,
+    act: Act,
+    slot: &PackedSlot,
+) -> Tensor<4> {
+    let folded = match fold {
+        Fold::Nothing => Folded::Nothing,
+        Fold::Bias(bias) => Folded::Bias(bias.into_dispatch()),
+        Fold::Norm(parts) => {
+            let [scale, shift, mean, var] = parts.map(Tensor::into_dispatch);
+            Folded::Norm { scale, shift, mean, var }
+        }
+    };
+    Tensor::from_dispatch(Dispatch::fast_conv_folded(
+        x.into_dispatch(),
+        weight.into_dispatch(),
+        folded,
+        Maybe::from_tensor(residual),
+        eps,
+        geometry,
+        act,
+        slot.clone(),
+    ))
+}
+
+/// Returns mean and biased variance over all but the last axis.
+pub fn stats<const D: usize>(x: Tensor<D>) -> (Tensor<1>, Tensor<1>) {
+    let (mean, var) = Dispatch::fast_stats(x.into_dispatch());
+    (Tensor::from_dispatch(mean), Tensor::from_dispatch(var))
+}
+
+/// Normalises the last axis of `x`, adds `residual`, applies the activation.
+pub fn norm<const D: usize>(
+    x: Tensor<D>,
+    scale: Tensor<1>,
+    shift: Tensor<1>,
+    (mean, var): (Tensor<1>, Tensor<1>),
+    residual: Option<Tensor<D>>,
+    plan: NormPlan,
+) -> Tensor<D> {
+    Tensor::from_dispatch(Dispatch::fast_norm(
+        x.into_dispatch(),
+        scale.into_dispatch(),
+        shift.into_dispatch(),
+        mean.into_dispatch(),
+        var.into_dispatch(),
+        Maybe::from_tensor(residual),
+        plan,
+    ))
+}
+
+/// Max-pools `x [N, H, W, C]`.
+pub fn max_pool(x: Tensor<4>, geometry: PoolGeometry) -> Tensor<4> {
+    Tensor::from_dispatch(Dispatch::fast_max_pool(x.into_dispatch(), geometry))
+}
+
+/// Average-pools `x [N, H, W, C]` to `size`, as `AdaptiveAvgPool2d` does.
+pub fn avg_pool(x: Tensor<4>, size: [usize; 2]) -> Tensor<4> {
+    Tensor::from_dispatch(Dispatch::fast_avg_pool(x.into_dispatch(), size))
+}
+
+/// Multiplies `x [M, K]` by `weight [N, K]` transposed, adds `bias`, applies `act`.
+pub fn linear(x: Tensor<2>, weight: Tensor<2>, bias: Option<Tensor<1>>, act: Act) -> Tensor<2> {
+    Tensor::from_dispatch(Dispatch::fast_linear(
+        x.into_dispatch(),
+        weight.into_dispatch(),
+        Maybe::from_tensor(bias),
+        act,
+    ))
+}

@@ -1,0 +1,275 @@
+//! A network: backbone, head, and the names and groups everything else speaks in.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::sync::Arc;
+
+use burn::Tensor;
+use burn::module::{Flag, Module, ModuleMapper, ModuleVisitor, Param};
+use burn::tensor::{Device, TensorData};
+
+use super::head::Head;
+use super::layers::Map;
+use super::spec::{Group, Row};
+use super::tap::Tap;
+use super::{Backbone, Dialect, Flow, ModelOptions, find, init};
+use crate::error::{Error, Result};
+
+/// A backbone with its head.
+#[derive(Module, Debug)]
+pub struct Network {
+    backbone: Backbone,
+    head: Head,
+    #[module(skip)]
+    info: Arc<Info>,
+}
+
+#[derive(Debug)]
+struct Info {
+    row: &'static Row,
+    options: ModelOptions,
+    groups: Vec<Group>,
+}
+
+/// One tensor of a network: a parameter, or a buffer such as a running mean.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ParamInfo {
+    /// Name in the checkpoint.
+    pub name: String,
+    /// Shape, in PyTorch's order.
+    pub shape: Vec<usize>,
+    /// Whether training changes it now.
+    pub trainable: bool,
+    /// Whether it is a buffer, which no gradient reaches.
+    pub buffer: bool,
+}
+
+impl Network {
+    /// Builds the network called `name` (a tag is ignored) with all parameters zero.
+    pub fn new(name: &str, options: &ModelOptions, device: &Device) -> Result<Self> {
+        let (row, _) = find(name)?;
+        let (backbone, row) = Backbone::build(row.name, options, device).expect("every row builds");
+        let head = Head::new(&options.head, row.num_features, options.num_classes, device);
+        let mut groups = backbone.groups();
+        groups.push(Group::new("head", &[backbone.classifier()]));
+        let info = Arc::new(Info { row, options: options.clone(), groups });
+        Ok(Self { backbone, head, info })
+    }
+
+    /// Draws every parameter anew from `seed`.
+    pub fn init(self, seed: u64) -> Self {
+        let fan_in: BTreeMap<String, usize> = self
+            .params()
+            .iter()
+            .filter(|p| p.shape.len() == 2)
+            .map(|p| (p.name.trim_end_matches("weight").to_string(), p.shape[1]))
+            .collect();
+        self.assign(&mut |name, shape| {
+            let inputs = fan_in.get(name.trim_end_matches("bias")).copied();
+            Some(init::draw(name, shape, inputs, seed))
+        })
+    }
+
+    /// Returns the registry row.
+    pub fn row(&self) -> &'static Row {
+        self.info.row
+    }
+
+    /// Returns what it was built with.
+    pub fn options(&self) -> &ModelOptions {
+        &self.info.options
+    }
+
+    /// Lists the groups from stem to head; the head is always the last.
+    pub fn groups(&self) -> &[Group] {
+        &self.info.groups
+    }
+
+    /// Returns the index of the group that owns a checkpoint name.
+    pub fn group_of(&self, key: &str) -> usize {
+        let found = self.info.groups.iter().position(|g| g.owns(key));
+        found.unwrap_or_else(|| panic!("no group of {} owns `{key}`", self.info.row.name))
+    }
+
+    /// Returns the checkpoint's name for the classifier.
+    pub fn classifier(&self) -> &'static str {
+        self.backbone.classifier()
+    }
+
+    /// Says which sizes work when `height × width` does not.
+    pub fn check_size(&self, height: usize, width: usize) -> Result<()> {
+        let min = self.info.row.min_size;
+        if height >= min && width >= min {
+            return Ok(());
+        }
+        Err(Error::BadModel {
+            what: format!("{} cannot take pictures of {height}×{width}", self.info.row.name),
+            hint: format!("it takes any size from {min}×{min} up; choose one with `--size`"),
+        })
+    }
+
+    /// Turns pictures into logits `[N, classes]`.
+    pub fn forward(&self, x: Map, tap: &mut Tap) -> Tensor<2> {
+        self.run(0..self.groups().len(), Flow::Map(x), tap).flat()
+    }
+
+    /// Turns pictures into embeddings `[N, num_features]`: everything before the head.
+    pub fn embed(&self, x: Map, tap: &mut Tap) -> Tensor<2> {
+        self.run(0..self.groups().len() - 1, Flow::Map(x), tap).flat()
+    }
+
+    /// Runs a range of groups; what a frozen prefix computed once, the rest goes on from.
+    pub fn run(&self, range: Range<usize>, mut x: Flow, tap: &mut Tap) -> Flow {
+        let head = self.groups().len() - 1;
+        for index in range {
+            x = if index == head {
+                Flow::Flat(self.head.forward(x.flat()))
+            } else {
+                self.backbone.run_group(index, x, tap)
+            };
+        }
+        x
+    }
+
+    /// Turns a module path into the checkpoint's name.
+    pub(crate) fn key(&self, path: &[String]) -> String {
+        match path[0].as_str() {
+            // `backbone.ResNet.conv1.weight`: the second part is the enum's variant.
+            "backbone" => self.backbone.key(&path[2..].join(".")),
+            _ => self.head.key(&path[1..].join("."), self.classifier()),
+        }
+    }
+
+    /// Lists the foreign dialects this network's checkpoints come in.
+    pub fn dialects(&self) -> &'static [Dialect] {
+        self.backbone.dialects()
+    }
+
+    /// Turns a checkpoint name into a foreign dialect's.
+    pub fn foreign(&self, dialect: Dialect, key: &str) -> String {
+        if dialect == Dialect::Own { key.to_string() } else { self.backbone.foreign(dialect, key) }
+    }
+
+    /// Lists every tensor in execution order.
+    pub fn params(&self) -> Vec<ParamInfo> {
+        let mut list = Vec::new();
+        self.each(&mut |name, shape, trainable, _| {
+            let buffer = is_buffer(&name);
+            list.push(ParamInfo { name, shape, trainable: trainable && !buffer, buffer });
+        });
+        list
+    }
+
+    /// Copies out every tensor: name, shape, values.
+    pub fn state(&self) -> Vec<(String, Vec<usize>, Vec<f32>)> {
+        let mut list = Vec::new();
+        self.each(&mut |name, shape, _, values| list.push((name, shape, values())));
+        list
+    }
+
+    fn each(&self, f: &mut EachFn<'_>) {
+        self.visit(&mut Walk { network: self, path: Vec::new(), f });
+    }
+
+    /// Replaces the values `f` returns for a name and shape; `None` keeps them.
+    pub fn assign(self, f: &mut dyn FnMut(&str, &[usize]) -> Option<Vec<f32>>) -> Self {
+        let names = self.clone();
+        self.map(&mut Assign { network: &names, path: Vec::new(), f })
+    }
+
+    /// Decides by name which parameters train (`trains`) and which BatchNorm layers, named without
+    /// their last part, normalise by batch statistics (`batch_stats`). Layers that act differently in
+    /// training, such as dropout, follow the latter with the name of their group.
+    pub fn set_trainable(self, trains: &dyn Fn(&str) -> bool, batch_stats: &dyn Fn(&str) -> bool) -> Self {
+        let names = self.clone();
+        self.map(&mut Thaw { network: &names, path: Vec::new(), trains, batch_stats })
+    }
+}
+
+/// Tells buffers from parameters by name.
+pub(crate) fn is_buffer(name: &str) -> bool {
+    name.ends_with("running_mean") || name.ends_with("running_var")
+}
+
+type EachFn<'a> = dyn FnMut(String, Vec<usize>, bool, &dyn Fn() -> Vec<f32>) + 'a;
+
+/// Copies a tensor's values to the host.
+pub(crate) fn values<const D: usize>(tensor: &Tensor<D>) -> Vec<f32> {
+    tensor.clone().into_data().convert::<f32>().try_into_vec().expect("converted to f32")
+}
+
+struct Walk<'a, 'b> {
+    network: &'a Network,
+    path: Vec<String>,
+    f: &'a mut EachFn<'b>,
+}
+
+impl ModuleVisitor for Walk<'_, '_> {
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        let tensor = param.val();
+        let name = self.network.key(&self.path);
+        (self.f)(name, tensor.dims().to_vec(), tensor.is_require_grad(), &|| values(&tensor));
+    }
+
+    fn enter_module(&mut self, name: &str, _: &str) {
+        self.path.push(name.to_string());
+    }
+
+    fn exit_module(&mut self, _: &str, _: &str) {
+        self.path.pop();
+    }
+}
+
+struct Assign<'a> {
+    network: &'a Network,
+    path: Vec<String>,
+    f: &'a mut dyn FnMut(&str, &[usize]) -> Option<Vec<f32>>,
+}
+
+impl ModuleMapper for Assign<'_> {
+    fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+        let shape = param.lazy_shape().to_vec();
+        let Some(new) = (self.f)(&self.network.key(&self.path), &shape) else { return param };
+        let trains = param.val().is_require_grad();
+        param.map(|old| {
+            let fresh = Tensor::<D>::from_data(TensorData::new(new, shape), &old.device());
+            if old.is_autodiff() { fresh.set_require_grad(trains) } else { fresh }
+        })
+    }
+
+    fn enter_module(&mut self, name: &str, _: &str) {
+        self.path.push(name.to_string());
+    }
+
+    fn exit_module(&mut self, _: &str, _: &str) {
+        self.path.pop();
+    }
+}
+
+struct Thaw<'a> {
+    network: &'a Network,
+    path: Vec<String>,
+    trains: &'a dyn Fn(&str) -> bool,
+    batch_stats: &'a dyn Fn(&str) -> bool,
+}
+
+impl ModuleMapper for Thaw<'_> {
+    fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+        let name = self.network.key(&self.path);
+        if is_buffer(&name) { param } else { param.set_require_grad((self.trains)(&name)) }
+    }
+
+    fn map_flag(&mut self, flag: Param<Flag>) -> Param<Flag> {
+        let name = self.network.key(&self.path);
+        let layer = name.rsplit_once('.').map_or("", |(layer, _)| layer);
+        flag.with_value((self.batch_stats)(layer))
+    }
+
+    fn enter_module(&mut self, name: &str, _: &str) {
+        self.path.push(name.to_string());
+    }
+
+    fn exit_module(&mut self, _: &str, _: &str) {
+        self.path.pop();
+    }
+}

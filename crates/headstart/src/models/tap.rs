@@ -1,0 +1,73 @@
+//! Named intermediate results: what hooks are elsewhere.
+//!
+//! A forward pass offers each interesting map by name; a [`Tap`] that wants it keeps it, as values
+//! or, with [`Tap::grads`], as a zero leaf added at that point, whose gradient after `backward()` is
+//! that of the score with respect to the map. The latter works on wholly frozen networks too.
+
+use burn::Tensor;
+
+use super::layers::Map;
+
+/// Collects the intermediates whose names were asked for.
+#[derive(Debug, Default)]
+pub struct Tap {
+    wanted: Vec<String>,
+    with_grads: bool,
+    kept: Vec<(String, Seen)>,
+}
+
+/// One kept intermediate.
+#[derive(Clone, Debug)]
+pub struct Seen {
+    /// The values at that point.
+    pub map: Map,
+    /// The leaf whose gradient is that of the map; only with [`Tap::grads`].
+    pub leaf: Option<Map>,
+}
+
+impl Tap {
+    /// Wants nothing; costs one empty-list check a point.
+    pub fn off() -> Self {
+        Self::default()
+    }
+
+    /// Keeps the values of the named points.
+    pub fn keep<S: AsRef<str>>(names: &[S]) -> Self {
+        Self { wanted: names.iter().map(|n| n.as_ref().to_string()).collect(), ..Self::default() }
+    }
+
+    /// Keeps values and makes gradients available; the input must be on an autodiff device.
+    pub fn grads<S: AsRef<str>>(names: &[S]) -> Self {
+        Self { with_grads: true, ..Self::keep(names) }
+    }
+
+    /// Offers `x` under `name` and returns what the forward pass goes on with.
+    pub fn at(&mut self, name: &str, x: Map) -> Map {
+        if self.wanted.is_empty() || !self.wanted.iter().any(|w| w == name) {
+            return x;
+        }
+        let (x, leaf) = if self.with_grads {
+            let leaf = x.zero_leaf();
+            (x.plus(leaf.clone()), Some(leaf))
+        } else {
+            (x, None)
+        };
+        self.kept.push((name.to_string(), Seen { map: x.clone(), leaf }));
+        x
+    }
+
+    /// Returns the kept intermediate of that name.
+    pub fn get(&self, name: &str) -> Option<&Seen> {
+        self.kept.iter().find(|(n, _)| n == name).map(|(_, seen)| seen)
+    }
+
+    /// Returns the values of the kept intermediate as `[N, C, H, W]`.
+    pub fn values(&self, name: &str) -> Option<Tensor<4>> {
+        self.get(name).map(|seen| seen.map.clone().into_nchw())
+    }
+
+    /// Returns the wanted names that never came by.
+    pub fn missed(&self) -> Vec<&str> {
+        self.wanted.iter().filter(|w| self.get(w).is_none()).map(String::as_str).collect()
+    }
+}

@@ -1,0 +1,218 @@
+//! SGD with momentum and AdamW over named parameters, in PyTorch's arithmetic.
+//!
+//! Burn has both, but keys their state by identifiers that change from run to run; exact resume,
+//! a rate per group and "no decay on 1-D parameters" need state and settings by checkpoint name.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::str::FromStr;
+
+use burn::Tensor;
+use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
+use burn::tensor::{Device, Gradients, TensorData};
+
+use super::schedule::Call;
+use crate::error::{Error, Result};
+use crate::models::Network;
+
+/// Which update rule, with its numbers.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum OptimizerSpec {
+    /// Momentum SGD; decay is added to the gradient.
+    Sgd {
+        /// Share of the last step that goes on.
+        momentum: f64,
+        /// L2 factor.
+        weight_decay: f64,
+    },
+    /// Loshchilov & Hutter 2019; decay is applied to the weights.
+    AdamW {
+        /// Decay of the mean.
+        beta1: f64,
+        /// Decay of the mean square.
+        beta2: f64,
+        /// Added to the root.
+        eps: f64,
+        /// Decoupled decay.
+        weight_decay: f64,
+    },
+}
+
+impl fmt::Display for OptimizerSpec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Sgd { momentum, weight_decay } => {
+                write!(f, "sgd(momentum={momentum}, weight_decay={weight_decay})")
+            }
+            Self::AdamW { beta1, beta2, eps, weight_decay } => {
+                write!(f, "adamw(beta1={beta1}, beta2={beta2}, eps={eps}, weight_decay={weight_decay})")
+            }
+        }
+    }
+}
+
+impl FromStr for OptimizerSpec {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        let call = Call::parse(text, "optimizer")?;
+        match call.name {
+            "sgd" => {
+                call.finish(&["momentum", "weight_decay"])?;
+                Ok(Self::Sgd {
+                    momentum: call.number("momentum", 0.9, 0.0..=0.9999)?,
+                    weight_decay: call.number("weight_decay", 1e-4, 0.0..=10.0)?,
+                })
+            }
+            "adamw" => {
+                call.finish(&["beta1", "beta2", "eps", "weight_decay"])?;
+                Ok(Self::AdamW {
+                    beta1: call.number("beta1", 0.9, 0.0..=0.9999)?,
+                    beta2: call.number("beta2", 0.999, 0.0..=0.999_999)?,
+                    eps: call.number("eps", 1e-8, 0.0..=1.0)?,
+                    weight_decay: call.number("weight_decay", 0.01, 0.0..=10.0)?,
+                })
+            }
+            other => Err(call.unknown(other, &["sgd", "adamw"])),
+        }
+    }
+}
+
+/// The update rule with its memory.
+#[derive(Debug)]
+pub struct Optimizer {
+    spec: OptimizerSpec,
+    steps: u64,
+    /// Momentum, or mean and mean square, flat, by checkpoint name.
+    slots: BTreeMap<String, Vec<Tensor<1>>>,
+}
+
+impl Optimizer {
+    /// Starts without memory.
+    pub fn new(spec: OptimizerSpec) -> Self {
+        Self { spec, steps: 0, slots: BTreeMap::new() }
+    }
+
+    /// Updates every parameter that has a gradient; `rate` tells its learning rate by name.
+    /// With `clip`, gradients are scaled so that their joint norm is at most that.
+    pub fn step(
+        &mut self,
+        network: Network,
+        grads: &mut Gradients,
+        rate: &dyn Fn(&str) -> f64,
+        clip: Option<f64>,
+    ) -> Network {
+        self.steps += 1;
+        let scale = clip.map_or(1.0, |max| {
+            let mut norm = GradNorm { grads, total: 0.0 };
+            network.visit(&mut norm);
+            (max / (norm.total.sqrt() + 1e-6)).min(1.0)
+        });
+        let names = network.clone();
+        network.map(&mut Step { optimizer: self, names: &names, path: Vec::new(), grads, rate, scale })
+    }
+
+    /// Returns the memory as named tensors: `NAME#0`, `NAME#1`, and the count of steps.
+    pub fn state(&self) -> (u64, Vec<(String, Vec<f32>)>) {
+        let tensors = self.slots.iter().flat_map(|(name, slots)| {
+            slots.iter().enumerate().map(move |(i, t)| (format!("{name}#{i}"), crate::models::values(t)))
+        });
+        (self.steps, tensors.collect())
+    }
+
+    /// Takes back what [`Optimizer::state`] returned.
+    pub fn restore(&mut self, steps: u64, tensors: Vec<(String, Vec<f32>)>, device: &Device) {
+        self.steps = steps;
+        self.slots.clear();
+        for (key, values) in tensors {
+            let name = key.rsplit_once('#').map_or(key.as_str(), |(name, _)| name);
+            let len = values.len();
+            let tensor = Tensor::from_data(TensorData::new(values, [len]), device);
+            self.slots.entry(name.to_string()).or_default().push(tensor);
+        }
+    }
+
+    fn update(&mut self, name: &str, p: Tensor<1>, g: Tensor<1>, lr: f64, decays: bool) -> Tensor<1> {
+        match self.spec {
+            OptimizerSpec::Sgd { momentum, weight_decay } => {
+                let g = if decays && weight_decay > 0.0 { g + p.clone() * weight_decay } else { g };
+                let velocity = match self.slots.remove(name) {
+                    Some(mut old) => old.remove(0) * momentum + g,
+                    None => g,
+                };
+                let p = p - velocity.clone() * lr;
+                self.slots.insert(name.to_string(), vec![velocity]);
+                p
+            }
+            OptimizerSpec::AdamW { beta1, beta2, eps, weight_decay } => {
+                let p = if decays { p * (1.0 - lr * weight_decay) } else { p };
+                let (mean, square) = match self.slots.remove(name) {
+                    Some(mut old) => (old.remove(0), old.remove(0)),
+                    None => (g.zeros_like(), g.zeros_like()),
+                };
+                let mean = mean * beta1 + g.clone() * (1.0 - beta1);
+                let square = square * beta2 + g.clone() * g * (1.0 - beta2);
+                let (t, root) = (self.steps as i32, (1.0 - beta2.powi(self.steps as i32)).sqrt());
+                let denominator = square.clone().sqrt() / root + eps;
+                let p = p - mean.clone() / denominator * (lr / (1.0 - beta1.powi(t)));
+                self.slots.insert(name.to_string(), vec![mean, square]);
+                p
+            }
+        }
+    }
+}
+
+/// Adds up the squares of all gradients.
+struct GradNorm<'a> {
+    grads: &'a Gradients,
+    total: f64,
+}
+
+impl ModuleVisitor for GradNorm<'_> {
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        let tensor = param.val();
+        if tensor.is_require_grad()
+            && let Some(grad) = tensor.grad(self.grads)
+        {
+            self.total += f64::from(grad.square().sum().into_scalar::<f32>());
+        }
+    }
+}
+
+struct Step<'a> {
+    optimizer: &'a mut Optimizer,
+    names: &'a Network,
+    path: Vec<String>,
+    grads: &'a mut Gradients,
+    rate: &'a dyn Fn(&str) -> f64,
+    scale: f64,
+}
+
+impl ModuleMapper for Step<'_> {
+    fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+        let tensor = param.val();
+        if !tensor.is_require_grad() {
+            return param;
+        }
+        let Some(grad) = tensor.grad_remove(self.grads) else { return param };
+        drop(tensor);
+        let name = self.names.key(&self.path);
+        param.map(|tensor| {
+            let dims = tensor.dims();
+            let grad = grad.reshape([-1]);
+            let grad = if self.scale < 1.0 { grad * self.scale } else { grad };
+            let lr = (self.rate)(&name);
+            let flat = tensor.inner().reshape([-1]);
+            let new = self.optimizer.update(&name, flat, grad, lr, D > 1);
+            Tensor::from_inner(new.reshape(dims)).require_grad()
+        })
+    }
+
+    fn enter_module(&mut self, name: &str, _: &str) {
+        self.path.push(name.to_string());
+    }
+
+    fn exit_module(&mut self, _: &str, _: &str) {
+        self.path.pop();
+    }
+}

@@ -1,0 +1,191 @@
+//! Learning-rate schedules: pure functions of progress in [0, 1].
+//!
+//! The text form, `one_cycle(pct_start=0.3, div=25)`, is what recipes hold.
+
+use std::fmt;
+use std::str::FromStr;
+
+use crate::error::Error;
+
+/// How the rate moves through a phase, as a factor of the phase's own rate.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Schedule {
+    /// Always 1.
+    Constant,
+    /// Cosine up from `1/div` to 1 until `pct_start`, cosine down to `1/div_final` (Smith & Topin 2018,
+    /// in fastai's form).
+    OneCycle {
+        /// Share of the phase spent rising.
+        pct_start: f64,
+        /// The start is the peak divided by this.
+        div: f64,
+        /// The end is the peak divided by this.
+        div_final: f64,
+    },
+    /// Linear warm-up over a share of the phase, then half a cosine to 0.
+    Cosine {
+        /// Share of the phase spent warming up.
+        warmup: f64,
+    },
+    /// Multiplied by `gamma` after every `every`-th share of the phase.
+    Step {
+        /// Share of the phase between drops.
+        every: f64,
+        /// Factor of a drop.
+        gamma: f64,
+    },
+}
+
+impl Schedule {
+    /// Returns the factor at `progress`, 0 at the first step and 1 after the last.
+    pub fn factor(self, progress: f64) -> f64 {
+        let p = progress.clamp(0.0, 1.0);
+        let cosine = |from: f64, to: f64, t: f64| to + (from - to) * (1.0 + (std::f64::consts::PI * t).cos()) / 2.0;
+        match self {
+            Schedule::Constant => 1.0,
+            Schedule::OneCycle { pct_start, div, div_final } => {
+                if p < pct_start {
+                    cosine(1.0 / div, 1.0, p / pct_start)
+                } else {
+                    cosine(1.0, 1.0 / div_final, (p - pct_start) / (1.0 - pct_start).max(1e-9))
+                }
+            }
+            // A warm-up starts one small step above zero, so that the first batch is not wasted.
+            Schedule::Cosine { warmup } if p < warmup => (p / warmup).max(0.01),
+            Schedule::Cosine { warmup } => cosine(1.0, 0.0, (p - warmup) / (1.0 - warmup).max(1e-9)),
+            Schedule::Step { every, gamma } => gamma.powi((p / every).floor() as i32),
+        }
+    }
+}
+
+impl fmt::Display for Schedule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Schedule::Constant => f.write_str("constant"),
+            Schedule::OneCycle { pct_start, div, div_final } => {
+                write!(f, "one_cycle(pct_start={pct_start}, div={div}, div_final={div_final})")
+            }
+            Schedule::Cosine { warmup } => write!(f, "cosine(warmup={warmup})"),
+            Schedule::Step { every, gamma } => write!(f, "step(every={every}, gamma={gamma})"),
+        }
+    }
+}
+
+impl FromStr for Schedule {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self, Error> {
+        let call = Call::parse(text, "schedule")?;
+        let found = match call.name {
+            "constant" => Schedule::Constant,
+            "one_cycle" => Schedule::OneCycle {
+                pct_start: call.number("pct_start", 0.25, 0.0..=1.0)?,
+                div: call.number("div", 25.0, 1.0..=1e9)?,
+                div_final: call.number("div_final", 1e5, 1.0..=1e12)?,
+            },
+            "cosine" => Schedule::Cosine { warmup: call.number("warmup", 0.0, 0.0..=0.9)? },
+            "step" => Schedule::Step {
+                every: call.number("every", 1.0 / 3.0, 1e-6..=1.0)?,
+                gamma: call.number("gamma", 0.1, 0.0..=1.0)?,
+            },
+            other => return Err(call.unknown(other, &["constant", "one_cycle", "cosine", "step"])),
+        };
+        call.finish(&["pct_start", "div", "div_final", "warmup", "every", "gamma"])?;
+        Ok(found)
+    }
+}
+
+/// A parsed `name(key=number, …)`, the small language of schedules and optimizers.
+pub(super) struct Call<'a> {
+    pub name: &'a str,
+    what: &'static str,
+    arguments: Vec<(&'a str, f64)>,
+}
+
+impl<'a> Call<'a> {
+    pub fn parse(text: &'a str, what: &'static str) -> Result<Self, Error> {
+        let text = text.trim();
+        let bad = |problem: String| Error::BadRecipe {
+            place: what.into(),
+            what: problem,
+            hint: format!("write it like `{text_}(key=number, …)`", text_ = text.split('(').next().unwrap_or("name")),
+        };
+        let Some((name, rest)) = text.split_once('(') else {
+            return Ok(Self { name: text, what, arguments: Vec::new() });
+        };
+        let inner = rest.strip_suffix(')').ok_or_else(|| bad(format!("`{text}` lacks its closing parenthesis")))?;
+        let mut arguments = Vec::new();
+        for part in inner.split(',').map(str::trim).filter(|p| !p.is_empty()) {
+            let (key, value) = part.split_once('=').ok_or_else(|| bad(format!("`{part}` is not `key=number`")))?;
+            let number = value.trim().parse().map_err(|_| bad(format!("`{}` is not a number", value.trim())))?;
+            arguments.push((key.trim(), number));
+        }
+        Ok(Self { name: name.trim(), what, arguments })
+    }
+
+    pub fn number(&self, key: &str, default: f64, range: std::ops::RangeInclusive<f64>) -> Result<f64, Error> {
+        let value = self.arguments.iter().find(|(k, _)| *k == key).map_or(default, |(_, v)| *v);
+        if range.contains(&value) {
+            return Ok(value);
+        }
+        Err(Error::BadRecipe {
+            place: self.what.into(),
+            what: format!("`{key}={value}` is out of range"),
+            hint: format!("{key} must lie in {}..={}", range.start(), range.end()),
+        })
+    }
+
+    pub fn finish(&self, known: &[&str]) -> Result<(), Error> {
+        match self.arguments.iter().find(|(key, _)| !known.contains(key)) {
+            Some((key, _)) => Err(self.unknown(key, known)),
+            None => Ok(()),
+        }
+    }
+
+    pub fn unknown(&self, word: &str, known: &[&str]) -> Error {
+        let near = crate::models::nearest(word, known.iter().copied());
+        let hint = match near.first() {
+            Some(near) => format!("did you mean `{near}`?"),
+            None => format!("known: {}", known.join(", ")),
+        };
+        Error::BadRecipe { place: self.what.into(), what: format!("unknown word `{word}`"), hint }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn factors_follow_the_definitions() {
+        let one: Schedule = "one_cycle(pct_start=0.5, div=10, div_final=100)".parse().unwrap();
+        let cosine: Schedule = "cosine(warmup=0.2)".parse().unwrap();
+        let step: Schedule = "step(every=0.25, gamma=0.5)".parse().unwrap();
+        for (schedule, progress, expected) in [
+            (one, 0.0, 0.1),
+            (one, 0.25, 0.55),
+            (one, 0.5, 1.0),
+            (one, 0.75, 0.505),
+            (one, 1.0, 0.01),
+            (cosine, 0.1, 0.5),
+            (cosine, 0.2, 1.0),
+            (cosine, 0.6, 0.5),
+            (cosine, 1.0, 0.0),
+            (step, 0.24, 1.0),
+            (step, 0.5, 0.25),
+            (Schedule::Constant, 0.7, 1.0),
+        ] {
+            assert!((schedule.factor(progress) - expected).abs() < 1e-12, "{schedule} at {progress}");
+        }
+    }
+
+    #[test]
+    fn text_round_trips_and_typos_are_caught() {
+        for text in ["constant", "one_cycle(pct_start=0.3, div=5, div_final=100000)", "cosine(warmup=0.1)"] {
+            assert_eq!(text.parse::<Schedule>().unwrap().to_string(), text);
+        }
+        for bad in ["onecycle", "cosine(warmpu=0.1)", "step(every=0)", "step(every=x)", "cosine(warmup=0.1"] {
+            assert!(bad.parse::<Schedule>().is_err(), "`{bad}` was taken");
+        }
+    }
+}
