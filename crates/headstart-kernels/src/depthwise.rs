@@ -336,26 +336,47 @@ unsafe fn sum_row<V: Lanes>(row: &Row, out: &mut [f32]) {
 #[inline(always)]
 unsafe fn sum_pixels<V: Lanes, const P: usize>(row: &Row, taps: &[Tap], j: usize, out: &mut [f32]) {
     let c = row.start.len();
-    let offset = (j * row.in_step) as isize;
     let mut k = 0;
-    while k < c {
-        let n = V::COUNT.min(c - k);
-        // SAFETY: lanes k..k+n are channels of pixels that exist, and `n` never exceeds them.
-        unsafe {
-            let mut sums = [V::load(row.start.as_ptr().add(k), n); P];
-            for tap in taps {
-                let weight = V::load(row.weights.as_ptr().add(tap.weight + k), n);
-                let input = row.input.as_ptr().offset(tap.input + offset).add(k);
-                for (p, sum) in sums.iter_mut().enumerate() {
-                    *sum = V::load(input.add(p * row.in_step), n).mul_add(weight, *sum);
-                }
-            }
-            let out = out.as_mut_ptr().add(j * row.out_step + k);
-            for (p, sum) in sums.into_iter().enumerate() {
-                sum.clamp(row.bounds).store(out.add(p * row.out_step), n);
+    // SAFETY: all lanes, or the `c - k` left of them, are channels of pixels that exist.
+    unsafe {
+        while k + V::COUNT <= c {
+            sum_lanes::<V, P, true>(row, taps, j, k, V::COUNT, out);
+            k += V::COUNT;
+        }
+        if k < c {
+            sum_lanes::<V, P, false>(row, taps, j, k, c - k, out);
+        }
+    }
+}
+
+/// Computes channels `k..k + n` of the pixels; `FULL` tells that `n` is all lanes.
+///
+/// # Safety
+/// That of [`sum_pixels`], and the channels exist.
+#[inline(always)]
+unsafe fn sum_lanes<V: Lanes, const P: usize, const FULL: bool>(
+    row: &Row,
+    taps: &[Tap],
+    j: usize,
+    k: usize,
+    n: usize,
+    out: &mut [f32],
+) {
+    let offset = (j * row.in_step) as isize;
+    // SAFETY: by the contract above.
+    unsafe {
+        let mut sums = [V::load::<FULL>(row.start.as_ptr().add(k), n); P];
+        for tap in taps {
+            let weight = V::load::<FULL>(row.weights.as_ptr().add(tap.weight + k), n);
+            let input = row.input.as_ptr().offset(tap.input + offset).add(k);
+            for (p, sum) in sums.iter_mut().enumerate() {
+                *sum = V::load::<FULL>(input.add(p * row.in_step), n).mul_add(weight, *sum);
             }
         }
-        k += V::COUNT;
+        let out = out.as_mut_ptr().add(j * row.out_step + k);
+        for (p, sum) in sums.into_iter().enumerate() {
+            sum.clamp(row.bounds).store::<FULL>(out.add(p * row.out_step), n);
+        }
     }
 }
 
@@ -383,32 +404,51 @@ unsafe fn correlate<V: Lanes>(
     let to = reaches.iter().map(|r| r.1).min().unwrap_or(0).max(from);
     let (x, dy, sums) = (x.as_ptr(), dy.as_ptr(), sums.as_mut_ptr());
     let mut k = 0;
-    while k < g.c {
-        // SAFETY: the ranges are those that `run_correlate` checked, or parts of them; the wide
-        // blocks only run where all their channels exist.
-        unsafe {
-            let (lanes, n) = match g.c - k {
-                rest if rest >= 4 * V::COUNT => (4, V::COUNT),
-                rest => (1, V::COUNT.min(rest)),
-            };
-            let mut middle = (from, to);
-            match (reaches.len(), lanes) {
-                (3, 4) => columns::<V, 3, 4>(g, 0, middle, k, n, x, dy, sums),
-                (3, _) => columns::<V, 3, 1>(g, 0, middle, k, n, x, dy, sums),
-                (5, 4) => columns::<V, 5, 4>(g, 0, middle, k, n, x, dy, sums),
-                (5, _) => columns::<V, 5, 1>(g, 0, middle, k, n, x, dy, sums),
-                _ => middle = (to, to),
+    // SAFETY: the ranges are those that `run_correlate` checked, or parts of them; each block only
+    // covers channels that exist.
+    unsafe {
+        while k + 4 * V::COUNT <= g.c {
+            window::<V, 4, true>(g, reaches, (from, to), k, V::COUNT, x, dy, sums);
+            k += 4 * V::COUNT;
+        }
+        while k + V::COUNT <= g.c {
+            window::<V, 1, true>(g, reaches, (from, to), k, V::COUNT, x, dy, sums);
+            k += V::COUNT;
+        }
+        if k < g.c {
+            window::<V, 1, false>(g, reaches, (from, to), k, g.c - k, x, dy, sums);
+        }
+    }
+}
+
+/// All columns of the window for one block of channels.
+///
+/// # Safety
+/// That of [`columns`], for the range of each column.
+#[inline(always)]
+#[allow(clippy::too_many_arguments)]
+unsafe fn window<V: Lanes, const B: usize, const FULL: bool>(
+    g: &Geometry,
+    reaches: &[(usize, usize)],
+    mut middle: (usize, usize),
+    k: usize,
+    n: usize,
+    x: *const f32,
+    dy: *const f32,
+    sums: *mut f32,
+) {
+    // SAFETY: `middle` is within every column's range, the rest within its own.
+    unsafe {
+        match reaches.len() {
+            3 => columns::<V, 3, B, FULL>(g, 0, middle, k, n, x, dy, sums),
+            5 => columns::<V, 5, B, FULL>(g, 0, middle, k, n, x, dy, sums),
+            7 => columns::<V, 7, B, FULL>(g, 0, middle, k, n, x, dy, sums),
+            _ => middle.0 = middle.1,
+        }
+        for (kx, reach) in reaches.iter().enumerate() {
+            for part in [(reach.0, middle.0.min(reach.1)), (middle.1.max(reach.0), reach.1)] {
+                columns::<V, 1, B, FULL>(g, kx, part, k, n, x, dy, sums);
             }
-            for (kx, reach) in reaches.iter().enumerate() {
-                for (from, to) in [(reach.0, middle.0.min(reach.1)), (middle.1.max(reach.0), reach.1)] {
-                    match lanes {
-                        _ if from >= to => {}
-                        4 => columns::<V, 1, 4>(g, kx, (from, to), k, n, x, dy, sums),
-                        _ => columns::<V, 1, 1>(g, kx, (from, to), k, n, x, dy, sums),
-                    }
-                }
-            }
-            k += lanes * V::COUNT;
         }
     }
 }
@@ -416,11 +456,11 @@ unsafe fn correlate<V: Lanes>(
 /// Adds columns `kx..kx + K` over outputs `from..to`, for `B` vectors of channels from `k` on.
 ///
 /// # Safety
-/// The outputs are in the range of each column; with `B > 1`, `n` is `V::COUNT`; else the lanes
-/// `k..k + n` exist; the features of `V`.
+/// The outputs are in the range of each column; the `B` vectors, of `n` lanes where not `FULL`, are
+/// channels that exist; the features of `V`.
 #[inline(always)]
 #[allow(clippy::too_many_arguments)]
-unsafe fn columns<V: Lanes, const K: usize, const B: usize>(
+unsafe fn columns<V: Lanes, const K: usize, const B: usize, const FULL: bool>(
     g: &Geometry,
     kx: usize,
     (from, to): (usize, usize),
@@ -441,11 +481,11 @@ unsafe fn columns<V: Lanes, const K: usize, const B: usize>(
         for _ in from..to {
             let d: [V; B] = std::array::from_fn(
                 #[inline(always)]
-                |b| V::load(dy.add(b * V::COUNT), n),
+                |b| V::load::<FULL>(dy.add(b * V::COUNT), n),
             );
             for (column, acc) in acc.iter_mut().enumerate() {
                 for (b, acc) in acc.iter_mut().enumerate() {
-                    *acc = V::load(x.add(column * g.c + b * V::COUNT), n).mul_add(d[b], *acc);
+                    *acc = V::load::<FULL>(x.add(column * g.c + b * V::COUNT), n).mul_add(d[b], *acc);
                 }
             }
             dy = dy.wrapping_add(g.c);
@@ -454,22 +494,22 @@ unsafe fn columns<V: Lanes, const K: usize, const B: usize>(
         for (column, acc) in acc.into_iter().enumerate() {
             for (b, acc) in acc.into_iter().enumerate() {
                 let sum = sums.add((kx + column) * g.c + k + b * V::COUNT);
-                V::load(sum, n).add(acc).store(sum, n);
+                V::load::<FULL>(sum, n).add(acc).store::<FULL>(sum, n);
             }
         }
     }
 }
 
-/// A vector of floats, of which loads and stores may touch only the first `n`.
+/// A vector of floats; loads and stores that are not `FULL` touch only the first `n`.
 ///
 /// # Safety of all functions
 /// The CPU has the type's instructions, and they inline into a function that enables them;
-/// pointers are valid for `n <= COUNT` floats.
+/// pointers are valid for `COUNT` floats, or for `n` where not `FULL`.
 trait Lanes: Copy {
     const COUNT: usize;
     unsafe fn zero() -> Self;
-    unsafe fn load(from: *const f32, n: usize) -> Self;
-    unsafe fn store(self, to: *mut f32, n: usize);
+    unsafe fn load<const FULL: bool>(from: *const f32, n: usize) -> Self;
+    unsafe fn store<const FULL: bool>(self, to: *mut f32, n: usize);
     unsafe fn add(self, other: Self) -> Self;
     unsafe fn mul_add(self, factor: Self, term: Self) -> Self;
     unsafe fn clamp(self, bounds: Bounds) -> Self;
@@ -482,12 +522,12 @@ impl Lanes for f32 {
         0.0
     }
     #[inline(always)]
-    unsafe fn load(from: *const f32, _: usize) -> Self {
+    unsafe fn load<const FULL: bool>(from: *const f32, _: usize) -> Self {
         // SAFETY: valid by the trait's contract.
         unsafe { *from }
     }
     #[inline(always)]
-    unsafe fn store(self, to: *mut f32, _: usize) {
+    unsafe fn store<const FULL: bool>(self, to: *mut f32, _: usize) {
         // SAFETY: valid by the trait's contract.
         unsafe { *to = self }
     }
@@ -520,12 +560,12 @@ mod x86 {
             _mm256_setzero_ps()
         }
         #[inline(always)]
-        unsafe fn load(from: *const f32, n: usize) -> Self {
-            if n == 8 { _mm256_loadu_ps(from) } else { _mm256_maskload_ps(from, first(n)) }
+        unsafe fn load<const FULL: bool>(from: *const f32, n: usize) -> Self {
+            if FULL { _mm256_loadu_ps(from) } else { _mm256_maskload_ps(from, first(n)) }
         }
         #[inline(always)]
-        unsafe fn store(self, to: *mut f32, n: usize) {
-            if n == 8 { _mm256_storeu_ps(to, self) } else { _mm256_maskstore_ps(to, first(n), self) }
+        unsafe fn store<const FULL: bool>(self, to: *mut f32, n: usize) {
+            if FULL { _mm256_storeu_ps(to, self) } else { _mm256_maskstore_ps(to, first(n), self) }
         }
         #[inline(always)]
         unsafe fn add(self, other: Self) -> Self {
@@ -557,12 +597,12 @@ mod x86 {
             _mm512_setzero_ps()
         }
         #[inline(always)]
-        unsafe fn load(from: *const f32, n: usize) -> Self {
-            if n == 16 { _mm512_loadu_ps(from) } else { _mm512_maskz_loadu_ps((1 << n) - 1, from) }
+        unsafe fn load<const FULL: bool>(from: *const f32, n: usize) -> Self {
+            if FULL { _mm512_loadu_ps(from) } else { _mm512_maskz_loadu_ps((1 << n) - 1, from) }
         }
         #[inline(always)]
-        unsafe fn store(self, to: *mut f32, n: usize) {
-            if n == 16 { _mm512_storeu_ps(to, self) } else { _mm512_mask_storeu_ps(to, (1 << n) - 1, self) }
+        unsafe fn store<const FULL: bool>(self, to: *mut f32, n: usize) {
+            if FULL { _mm512_storeu_ps(to, self) } else { _mm512_mask_storeu_ps(to, (1 << n) - 1, self) }
         }
         #[inline(always)]
         unsafe fn add(self, other: Self) -> Self {

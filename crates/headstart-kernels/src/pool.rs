@@ -187,44 +187,71 @@ fn max_row_taps(
 ) {
     for ((y, taps), column) in y.chunks_exact_mut(c).zip(taps.chunks_exact_mut(c)).zip(columns) {
         for (block, (y, taps)) in y.chunks_mut(BLOCK).zip(taps.chunks_mut(BLOCK)).enumerate() {
-            let (mut best, mut tap) = ([f32::NEG_INFINITY; BLOCK], [0_u32; BLOCK]);
-            // The first pixel wins a window of minus infinities.
-            let first = row.skipped * kw + column.skipped;
-            tap.fill(first as u32);
-            for iy in row.start..row.end {
-                for ix in column.start..column.end {
-                    let here =
-                        ((iy - row.start + row.skipped) * kw + ix - column.start + column.skipped) as u32;
-                    let x = &image[(iy * w + ix) * c + block * BLOCK..][..y.len()];
-                    for ((b, t), x) in best.iter_mut().zip(&mut tap).zip(x) {
-                        let wins = (*x > *b) | x.is_nan();
-                        *b = if wins { *x } else { *b };
-                        *t = if wins { here } else { *t };
-                    }
-                }
+            let image = &image[block * BLOCK..];
+            // The same body twice: a constant length keeps the block in registers.
+            match y.len() {
+                BLOCK => max_block_taps(image, row, column, w, c, kw, &mut y[..BLOCK], &mut taps[..BLOCK]),
+                _ => max_block_taps(image, row, column, w, c, kw, y, taps),
             }
-            y.iter_mut().zip(best).for_each(|(y, b)| *y = b);
-            taps.iter_mut().zip(tap).for_each(|(t, from)| *t = from as u8);
         }
     }
+}
+
+#[inline(always)]
+#[allow(clippy::too_many_arguments)] // as above
+fn max_block_taps(
+    image: &[f32],
+    row: &Window,
+    column: &Window,
+    w: usize,
+    c: usize,
+    kw: usize,
+    y: &mut [f32],
+    taps: &mut [u8],
+) {
+    // Padding: the first pixel wins a window of minus infinities.
+    let first = row.skipped * kw + column.skipped;
+    let (mut best, mut tap) = ([f32::NEG_INFINITY; BLOCK], [first as u32; BLOCK]);
+    for iy in row.start..row.end {
+        for ix in column.start..column.end {
+            let here = ((iy - row.start) * kw + ix - column.start + first) as u32;
+            let x = &image[(iy * w + ix) * c..][..y.len()];
+            for ((b, t), x) in best.iter_mut().zip(&mut tap).zip(x) {
+                let wins = (*x > *b) | x.is_nan();
+                *b = if wins { *x } else { *b };
+                *t = if wins { here } else { *t };
+            }
+        }
+    }
+    y.iter_mut().zip(best).for_each(|(y, b)| *y = b);
+    taps.iter_mut().zip(tap).for_each(|(t, from)| *t = from as u8);
 }
 
 #[inline(always)]
 fn max_row(image: &[f32], row: &Window, columns: &[Window], w: usize, c: usize, y: &mut [f32]) {
     for (y, column) in y.chunks_exact_mut(c).zip(columns) {
         for (block, y) in y.chunks_mut(BLOCK).enumerate() {
-            let mut best = [f32::NEG_INFINITY; BLOCK];
-            for iy in row.start..row.end {
-                for ix in column.start..column.end {
-                    let x = &image[(iy * w + ix) * c + block * BLOCK..][..y.len()];
-                    for (b, x) in best.iter_mut().zip(x) {
-                        *b = if (*x > *b) | x.is_nan() { *x } else { *b };
-                    }
-                }
+            let image = &image[block * BLOCK..];
+            match y.len() {
+                BLOCK => max_block(image, row, column, w, c, &mut y[..BLOCK]),
+                _ => max_block(image, row, column, w, c, y),
             }
-            y.iter_mut().zip(best).for_each(|(y, b)| *y = b);
         }
     }
+}
+
+#[inline(always)]
+fn max_block(image: &[f32], row: &Window, column: &Window, w: usize, c: usize, y: &mut [f32]) {
+    let mut best = [f32::NEG_INFINITY; BLOCK];
+    for iy in row.start..row.end {
+        for ix in column.start..column.end {
+            let x = &image[(iy * w + ix) * c..][..y.len()];
+            for (b, x) in best.iter_mut().zip(x) {
+                *b = if (*x > *b) | x.is_nan() { *x } else { *b };
+            }
+        }
+    }
+    y.iter_mut().zip(best).for_each(|(y, b)| *y = b);
 }
 
 fn max_backward_at(level: Level, shape: &PoolShape, taps: &[u8], dy: &[f32], dx: &mut [f32]) {
@@ -262,16 +289,24 @@ fn max_backward_at(level: Level, shape: &PoolShape, taps: &[u8], dy: &[f32], dx:
 #[inline(always)]
 fn collect_winners(sources: &[(usize, u8)], taps: &[u8], dy: &[f32], dx: &mut [f32]) {
     for (block, dx) in dx.chunks_mut(BLOCK).enumerate() {
-        let mut sum = [0.0_f32; BLOCK];
-        for (from, tap) in sources {
-            let from = from + block * BLOCK;
-            let (taps, dy) = (&taps[from..][..dx.len()], &dy[from..][..dx.len()]);
-            for ((s, t), d) in sum.iter_mut().zip(taps).zip(dy) {
-                *s += if *t == *tap { *d } else { 0.0 };
-            }
+        let (taps, dy) = (&taps[block * BLOCK..], &dy[block * BLOCK..]);
+        match dx.len() {
+            BLOCK => collect_block(sources, taps, dy, &mut dx[..BLOCK]),
+            _ => collect_block(sources, taps, dy, dx),
         }
-        dx.iter_mut().zip(sum).for_each(|(d, s)| *d = s);
     }
+}
+
+#[inline(always)]
+fn collect_block(sources: &[(usize, u8)], taps: &[u8], dy: &[f32], dx: &mut [f32]) {
+    let mut sum = [0.0_f32; BLOCK];
+    for (from, tap) in sources {
+        let (taps, dy) = (&taps[*from..][..dx.len()], &dy[*from..][..dx.len()]);
+        for ((s, t), d) in sum.iter_mut().zip(taps).zip(dy) {
+            *s += if *t == *tap { *d } else { 0.0 };
+        }
+    }
+    dx.iter_mut().zip(sum).for_each(|(d, s)| *d = s);
 }
 
 /// Divides by the pixels of a window, with or without the padding.

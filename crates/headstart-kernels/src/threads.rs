@@ -44,15 +44,14 @@ const SPINS: u32 = 20_000;
 
 type Task = dyn Fn(usize) + Sync;
 
-/// One batch of tasks. The pointer is only dereferenced between `run` publishing the job and
-/// every worker having left it.
+/// One batch of tasks. The pointer is only dereferenced inside the job, which `run` outlives.
 #[derive(Clone, Copy)]
 struct Job {
     task: *const Task,
     count: usize,
 }
 
-// SAFETY: the pointee is `Sync`, and `Pool::run` keeps it alive until all workers have left.
+// SAFETY: the pointee is `Sync`, and `Pool::run` keeps it alive until all workers inside have left.
 unsafe impl Send for Job {}
 
 struct Pool {
@@ -62,11 +61,14 @@ struct Pool {
     /// Bumped when a job is published.
     epoch: AtomicUsize,
     next: AtomicUsize,
-    /// Workers that have not finished with the current epoch yet.
-    busy: AtomicUsize,
+    /// How many workers are inside the current job, plus [`CLOSED`] when none may enter any more. The
+    /// caller so never waits for a worker that the system has not scheduled yet.
+    inside: AtomicUsize,
     panicked: AtomicUsize,
     workers: usize,
 }
+
+const CLOSED: usize = 1 << (usize::BITS - 1);
 
 fn pool() -> &'static Pool {
     static POOL: OnceLock<&'static Pool> = OnceLock::new();
@@ -77,7 +79,7 @@ fn pool() -> &'static Pool {
             wake: Condvar::new(),
             epoch: AtomicUsize::new(0),
             next: AtomicUsize::new(0),
-            busy: AtomicUsize::new(0),
+            inside: AtomicUsize::new(CLOSED),
             panicked: AtomicUsize::new(0),
             workers: threads() - 1,
         }));
@@ -93,16 +95,16 @@ fn pool() -> &'static Pool {
 
 impl Pool {
     fn run(&self, count: usize, task: &(dyn Fn(usize) + Sync)) {
-        // SAFETY: only the lifetime changes; `run` returns after `busy` fell to zero, and no
-        // worker touches the pointer after it has lowered `busy`.
+        // SAFETY: only the lifetime changes; `run` returns after closing the job and seeing every worker
+        // that entered it leave, and a worker touches the pointer only inside.
         let task: *const Task = unsafe { std::mem::transmute(task) };
         let job = Job { task, count };
         self.next.store(0, Ordering::Relaxed);
-        self.busy.store(self.workers, Ordering::Relaxed);
         {
             // Under the lock, or a worker about to sleep would miss the wake-up.
             let mut guard = self.job.lock().expect("no panic while holding the job");
             *guard = Some(job);
+            self.inside.store(0, Ordering::Release);
             self.epoch.fetch_add(1, Ordering::Release);
         }
         self.wake.notify_all();
@@ -110,14 +112,21 @@ impl Pool {
         INSIDE.set(true);
         self.share(job);
         INSIDE.set(false);
+        self.inside.fetch_or(CLOSED, Ordering::AcqRel);
         let mut spins = 0_u32;
-        while self.busy.load(Ordering::Acquire) != 0 {
+        while self.inside.load(Ordering::Acquire) != CLOSED {
             spins += 1;
             if spins < SPINS { std::hint::spin_loop() } else { std::thread::yield_now() }
         }
         if self.panicked.swap(0, Ordering::Relaxed) != 0 {
             panic!("a kernel task panicked");
         }
+    }
+
+    /// Enters the job that is open now, if one is.
+    fn enter(&self) -> bool {
+        let open = |inside: usize| (inside & CLOSED == 0).then_some(inside + 1);
+        self.inside.fetch_update(Ordering::AcqRel, Ordering::Acquire, open).is_ok()
     }
 
     /// Takes tasks until none is left.
@@ -128,7 +137,7 @@ impl Pool {
                 if index >= job.count {
                     break;
                 }
-                // SAFETY: see `Job`; the job is live for as long as this worker counts as busy.
+                // SAFETY: see `Job`; the job is live for as long as this thread is inside it.
                 unsafe { (*job.task)(index) };
             }
         }));
@@ -146,16 +155,19 @@ impl Pool {
                 std::hint::spin_loop();
                 spins += 1;
             }
-            let job = {
+            {
                 let mut guard = self.job.lock().expect("no panic while holding the job");
                 while self.epoch.load(Ordering::Acquire) == seen {
                     guard = self.wake.wait(guard).expect("no panic while holding the job");
                 }
-                guard.expect("an epoch always has a job")
-            };
+            }
             seen = self.epoch.load(Ordering::Acquire);
-            self.share(job);
-            self.busy.fetch_sub(1, Ordering::Release);
+            // Enter first, read the job after: while a worker is inside, the job cannot be replaced.
+            if self.enter() {
+                let job = *self.job.lock().expect("no panic while holding the job");
+                self.share(job.expect("an open job is published"));
+                self.inside.fetch_sub(1, Ordering::Release);
+            }
         }
     }
 }

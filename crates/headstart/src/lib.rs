@@ -6,10 +6,21 @@
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
 
+pub mod bundle;
 pub mod error;
 pub mod fast;
+pub mod image;
+pub mod metrics;
 pub mod models;
+pub mod pretrained;
 pub mod rng;
+pub mod synth;
 pub mod train;
+pub mod weights;
 
 pub use error::{Error, Result};
+
+/// Sets the process up for large tensors; programs call it first.
+pub fn prepare_process() {
+    headstart_kernels::keep_large_buffers();
+}

@@ -27,7 +27,8 @@ pub fn hash_str(name: &str) -> u64 {
 impl Rng {
     /// Starts the stream that belongs to `key`; keys that differ anywhere give unrelated streams.
     pub fn keyed(key: &[u64]) -> Self {
-        let state = key.iter().fold(GOLDEN, |h, part| mix(h ^ mix(part.wrapping_add(GOLDEN))).wrapping_add(h));
+        let state =
+            key.iter().fold(GOLDEN, |h, part| mix(h ^ mix(part.wrapping_add(GOLDEN))).wrapping_add(h));
         Rng { state }
     }
 
@@ -59,7 +60,7 @@ impl Rng {
     #[inline]
     pub fn below(&mut self, count: usize) -> usize {
         assert!(count > 0, "nothing to choose from");
-        ((self.bits() >> 32) * count as u64 >> 32) as usize
+        (((self.bits() >> 32) * count as u64) >> 32) as usize
     }
 
     /// Returns a whole number in `low..=high`.
@@ -78,10 +79,11 @@ impl Rng {
         choices[self.below(choices.len())]
     }
 
-    /// Returns a number with mean 0 and deviation 1, within ±3.5 (a sum of twelve; good enough to draw).
+    /// Returns a number with mean 0 and deviation 1, within ±6 (a sum of twelve; good enough to draw).
     pub fn bell(&mut self) -> f32 {
         // Twelve 16-bit numbers out of three draws.
-        let sum: u64 = (0..3).map(|_| self.bits()).map(|b| (0..4).map(|i| b >> (16 * i) & 0xFFFF).sum::<u64>()).sum();
+        let sum: u64 =
+            (0..3).map(|_| self.bits()).map(|b| (0..4).map(|i| b >> (16 * i) & 0xFFFF).sum::<u64>()).sum();
         sum as f32 / 65536.0 - 6.0
     }
 

@@ -4,8 +4,7 @@
 
 use std::arch::x86_64::*;
 
-use super::Act;
-use super::micro::{Outer, Tile};
+use super::micro::{Outer, Tile, limits};
 
 /// Rows of a full tile, and the row length of `Tile::rows`.
 const MR: usize = 6;
@@ -22,6 +21,20 @@ macro_rules! with_rows {
             6 => $kernel::<6, $vectors>($arg),
             _ => unreachable!("a tile has 1 to 6 rows, not {}", $m),
         }
+    };
+}
+
+/// Repeats `$body` for each row, `$r` being a constant. A loop would not be unrolled where its body is
+/// long, and accumulators indexed at run time live in memory: a third of the speed.
+macro_rules! each_row {
+    ($rows:ident, $r:ident, $body:block) => {
+        each_row!(@ $rows, $r, $body, 0 1 2 3 4 5)
+    };
+    (@ $rows:ident, $r:ident, $body:block, $($n:literal)*) => {
+        $(if $n < $rows {
+            const $r: usize = $n;
+            $body
+        })*
     };
 }
 
@@ -71,6 +84,8 @@ unsafe fn tile_of<const M: usize, const V: usize>(t: &Tile) {
             }
         }
 
+        let (low, high) = limits(t.act);
+        let (low, high) = (_mm256_set1_ps(low), _mm256_set1_ps(high));
         for v in 0..V {
             let mask = mask(t.cols - 8 * v);
             let bias = if t.bias.is_null() {
@@ -78,14 +93,14 @@ unsafe fn tile_of<const M: usize, const V: usize>(t: &Tile) {
             } else {
                 _mm256_maskload_ps(t.bias.add(8 * v), mask)
             };
-            for r in 0..M {
-                let at = *t.at.add(r) + 8 * v;
-                let mut sum = _mm256_add_ps(acc[r][v], bias);
+            each_row!(M, R, {
+                let at = *t.at.add(R) + 8 * v;
+                let mut sum = _mm256_add_ps(acc[R][v], bias);
                 if !t.residual.is_null() {
                     sum = _mm256_add_ps(sum, _mm256_maskload_ps(t.residual.add(at), mask));
                 }
-                _mm256_maskstore_ps(t.y.add(at), mask, activate(sum, t.act));
-            }
+                _mm256_maskstore_ps(t.y.add(at), mask, clamp(sum, low, high));
+            });
         }
     }
 }
@@ -138,13 +153,9 @@ fn mask(cols: usize) -> __m256i {
     _mm256_cmpgt_epi32(_mm256_set1_epi32(cols.min(8) as i32), lanes)
 }
 
+/// Limits `x`; NaN passes, as max and min return their second operand when either is NaN.
 #[inline]
 #[target_feature(enable = "avx2")]
-fn activate(x: __m256, act: Act) -> __m256 {
-    // NaN passes: max and min return their second operand when either is NaN.
-    match act {
-        Act::None => x,
-        Act::Relu => _mm256_max_ps(_mm256_setzero_ps(), x),
-        Act::Relu6 => _mm256_min_ps(_mm256_set1_ps(6.0), _mm256_max_ps(_mm256_setzero_ps(), x)),
-    }
+fn clamp(x: __m256, low: __m256, high: __m256) -> __m256 {
+    _mm256_min_ps(high, _mm256_max_ps(low, x))
 }

@@ -6,8 +6,7 @@
 
 use std::arch::x86_64::*;
 
-use super::Act;
-use super::micro::{Outer, Tile};
+use super::micro::{Outer, Tile, limits};
 
 /// Rows of a full tile, and the row length of `Tile::rows`.
 const MR: usize = 14;
@@ -32,6 +31,20 @@ macro_rules! with_rows {
             14 => $kernel::<14, $vectors>($arg),
             _ => unreachable!("a tile has 1 to 14 rows, not {}", $m),
         }
+    };
+}
+
+/// Repeats `$body` for each row, `$r` being a constant. A loop would not be unrolled where its body is
+/// long, and accumulators indexed at run time live in memory: a third of the speed.
+macro_rules! each_row {
+    ($rows:ident, $r:ident, $body:block) => {
+        each_row!(@ $rows, $r, $body, 0 1 2 3 4 5 6 7 8 9 10 11 12 13)
+    };
+    (@ $rows:ident, $r:ident, $body:block, $($n:literal)*) => {
+        $(if $n < $rows {
+            const $r: usize = $n;
+            $body
+        })*
     };
 }
 
@@ -82,6 +95,8 @@ unsafe fn tile_of<const M: usize, const V: usize>(t: &Tile) {
             }
         }
 
+        let (low, high) = limits(t.act);
+        let (low, high) = (_mm512_set1_ps(low), _mm512_set1_ps(high));
         for v in 0..V {
             let mask = mask(t.cols - 16 * v);
             let bias = if t.bias.is_null() {
@@ -89,14 +104,14 @@ unsafe fn tile_of<const M: usize, const V: usize>(t: &Tile) {
             } else {
                 _mm512_maskz_loadu_ps(mask, t.bias.add(16 * v))
             };
-            for r in 0..M {
-                let at = *t.at.add(r) + 16 * v;
-                let mut sum = _mm512_add_ps(acc[r][v], bias);
+            each_row!(M, R, {
+                let at = *t.at.add(R) + 16 * v;
+                let mut sum = _mm512_add_ps(acc[R][v], bias);
                 if !t.residual.is_null() {
                     sum = _mm512_add_ps(sum, _mm512_maskz_loadu_ps(mask, t.residual.add(at)));
                 }
-                _mm512_mask_storeu_ps(t.y.add(at), mask, activate(sum, t.act));
-            }
+                _mm512_mask_storeu_ps(t.y.add(at), mask, clamp(sum, low, high));
+            });
         }
     }
 }
@@ -147,13 +162,9 @@ fn mask(cols: usize) -> __mmask16 {
     if cols >= 16 { 0xffff } else { (1 << cols) - 1 }
 }
 
+/// Limits `x`; NaN passes, as max and min return their second operand when either is NaN.
 #[inline]
 #[target_feature(enable = "avx512f")]
-fn activate(x: __m512, act: Act) -> __m512 {
-    // NaN passes: max and min return their second operand when either is NaN.
-    match act {
-        Act::None => x,
-        Act::Relu => _mm512_max_ps(_mm512_setzero_ps(), x),
-        Act::Relu6 => _mm512_min_ps(_mm512_set1_ps(6.0), _mm512_max_ps(_mm512_setzero_ps(), x)),
-    }
+fn clamp(x: __m512, low: __m512, high: __m512) -> __m512 {
+    _mm512_min_ps(high, _mm512_max_ps(low, x))
 }

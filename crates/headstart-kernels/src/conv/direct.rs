@@ -3,11 +3,14 @@
 //! Output pixels are numbered through rows and images and cut into tiles of `mr`; a table holds, for
 //! every tap, a pointer to the inputs of each of the tile's pixels, or to zeros where the tap falls
 //! outside the map. So there is no copy of the input, no border case, and tails come once a call.
-//! Two shapes are copied first, into rows of all taps: few channels a tap (the stem), where pointers
-//! would cost more than sums, and row lengths that would fall on one set of the L1 cache.
+//!
+//! Few channels a tap (the stem) would make pointers cost more than sums, so the taps of a kernel row,
+//! which lie side by side, count as one of many channels; only runs that cross an edge are copied. Rows
+//! whose length would put a tile's pixels on one set of the L1 cache are copied apart, too.
 
 use super::Act;
 use super::micro::{self, Blocking, Tile};
+use super::pack::copy_short;
 use crate::threads::parallel_for;
 use crate::{Level, scratch};
 
@@ -204,22 +207,43 @@ impl Stage<'_> {
         let [in_h, in_w, in_c] = g.input;
         let [first, depth] = g.channels;
         let mr = self.mr;
+        // Taps side by side are one run of floats, if all channels are read.
+        let run = if depth == in_c { self.run_len() } else { 1 };
         self.for_each_pixel(tile, |r, image, row, column| {
             let to = &mut rows[r * row_len..][..g.taps.len() * depth];
-            for (to, tap) in to.chunks_exact_mut(depth).zip(g.taps) {
-                let iy = Self::under(row, g.step[0], tap[0], in_h);
-                let ix = Self::under(column, g.step[1], tap[1], in_w);
-                match (iy, ix) {
-                    (Some(iy), Some(ix)) => {
-                        let from = ((image * in_h + iy) * in_w + ix) * in_c + first;
-                        to.copy_from_slice(&self.x[from..from + depth]);
+            for (to, taps) in to.chunks_exact_mut(depth * run).zip(g.taps.chunks_exact(run)) {
+                let Some(iy) = Self::under(row, g.step[0], taps[0][0], in_h) else {
+                    to.fill(0.0);
+                    continue;
+                };
+                let ends = [taps[0], taps[run - 1]].map(|tap| Self::under(column, g.step[1], tap[1], in_w));
+                if let [Some(ix), Some(_)] = ends {
+                    let from = ((image * in_h + iy) * in_w + ix) * in_c + first;
+                    copy_short(to, &self.x[from..from + to.len()]);
+                    continue;
+                }
+                for (to, tap) in to.chunks_exact_mut(depth).zip(taps) {
+                    match Self::under(column, g.step[1], tap[1], in_w) {
+                        Some(ix) => {
+                            let from = ((image * in_h + iy) * in_w + ix) * in_c + first;
+                            copy_short(to, &self.x[from..from + depth]);
+                        }
+                        None => to.fill(0.0),
                     }
-                    _ => to.fill(0.0),
                 }
             }
             table[r] = to_address(&rows[r * row_len..]);
             table[mr + r] = self.at(image, row, column);
         });
+    }
+
+    /// The number of taps that lie side by side, over and over.
+    fn run_len(&self) -> usize {
+        let taps = self.g.taps;
+        let joined = |pair: &[[isize; 2]]| pair[0][0] == pair[1][0] && pair[0][1] + 1 == pair[1][1];
+        let run = 1 + taps.windows(2).take_while(|pair| joined(pair)).count();
+        let even = taps.len().is_multiple_of(run) && taps.chunks_exact(run).all(|t| t.windows(2).all(joined));
+        if even { run } else { 1 }
     }
 }
 

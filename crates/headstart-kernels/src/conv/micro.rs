@@ -44,6 +44,15 @@ pub(super) struct Outer {
     pub first: bool,
 }
 
+/// The least and greatest value an activation lets through.
+pub(super) fn limits(act: Act) -> (f32, f32) {
+    match act {
+        Act::None => (f32::NEG_INFINITY, f32::INFINITY),
+        Act::Relu => (0.0, f32::INFINITY),
+        Act::Relu6 => (0.0, 6.0),
+    }
+}
+
 /// The register blocking of an instruction set.
 #[derive(Clone, Copy)]
 pub(super) struct Blocking {

@@ -2,6 +2,8 @@
 //!
 //! ```text
 //! direct.rs   forward, backward-data, linear: sums over taps and channels
+//! winograd.rs the same for 3x3 layers of stride 1 with 32 or more channels, in a third of the products;
+//!             transform.rs holds its transforms; `HEADSTART_CONV=direct` switches it off
 //! weight.rs   backward-weight: sums over pixels
 //! pack.rs     weights into the order the micro-kernels read
 //! micro.rs    the two micro-kernels' interface; avx512.rs and avx2.rs hold them
@@ -19,11 +21,16 @@ mod pack;
 mod scalar;
 #[cfg(test)]
 pub(crate) mod tests;
+mod transform;
 mod weight;
+mod winograd;
 
 use direct::{Finish, Grid};
 use micro::Blocking;
 use pack::Source;
+use winograd::Layer;
+
+use std::sync::OnceLock;
 
 use crate::scratch::{self, Aligned};
 use crate::Level;
@@ -116,12 +123,34 @@ fn out_len(padded: usize, kernel: usize, stride: usize) -> usize {
     if padded < kernel { 0 } else { (padded - kernel) / stride + 1 }
 }
 
+/// How dense layers are computed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Algorithm {
+    /// Winograd where it pays, else direct.
+    Best,
+    /// Always plain sums, ten times as accurate: `HEADSTART_CONV=direct`.
+    Direct,
+}
+
+impl Algorithm {
+    fn current() -> Self {
+        static CURRENT: OnceLock<Algorithm> = OnceLock::new();
+        *CURRENT.get_or_init(|| match std::env::var("HEADSTART_CONV").as_deref() {
+            Ok("direct") => Algorithm::Direct,
+            _ => Algorithm::Best,
+        })
+    }
+}
+
 /// Weights of a frozen layer, packed once for the process's [`Level`].
 pub struct PackedConv {
     level: Level,
     /// The layer, with `n`, `h` and `w` zero.
     layer: ConvShape,
+    /// `OIHW` at the scalar level, else panels.
     weight: Aligned,
+    /// The weights as Winograd wants them, made at the first map for which it pays.
+    transformed: OnceLock<Aligned>,
     bias: Option<Vec<f32>>,
 }
 
@@ -149,7 +178,7 @@ impl PackedConv {
             pack_forward(level, &layer, weight, panels.as_mut_slice());
             panels
         };
-        Self { level, layer, weight: packed, bias: bias.map(<[f32]>::to_vec) }
+        Self { level, layer, weight: packed, transformed: OnceLock::new(), bias: bias.map(<[f32]>::to_vec) }
     }
 }
 
@@ -170,11 +199,31 @@ pub fn forward_packed(
     if let Some(residual) = residual {
         check_len("residual", residual.len(), shape.y_len());
     }
-    let finish = Finish { bias: packed.bias.as_deref(), residual, act };
-    if packed.level == Level::Scalar {
-        scalar::forward(shape, x, packed.weight.as_slice(), finish.bias, residual, act, y);
-    } else {
-        forward_panels(packed.level, shape, x, packed.weight.as_slice(), finish, y);
+    forward_packed_by(Algorithm::current(), shape, x, packed, Finish { bias: packed.bias.as_deref(), residual, act }, y);
+}
+
+fn forward_packed_by(
+    algorithm: Algorithm,
+    shape: &ConvShape,
+    x: &[f32],
+    packed: &PackedConv,
+    finish: Finish,
+    y: &mut [f32],
+) {
+    let (level, panels) = (packed.level, packed.weight.as_slice());
+    if level == Level::Scalar {
+        return scalar::forward(shape, x, panels, finish.bias, finish.residual, finish.act, y);
+    }
+    match winograd_layer(shape).filter(|layer| algorithm == Algorithm::Best && layer.pays(1)) {
+        Some(layer) => {
+            let u = packed.transformed.get_or_init(|| {
+                let mut u = Aligned::zeroed(winograd::u_len(level, shape.c_in, shape.c_out));
+                winograd::transform_weight(level, shape.c_in, shape.c_out, panels, u.as_mut_slice());
+                u
+            });
+            winograd::run(level, &layer, x, u.as_slice(), finish, y);
+        }
+        None => forward_panels(level, shape, x, panels, finish, y),
     }
 }
 
@@ -194,11 +243,13 @@ pub(crate) fn forward_act(
     act: Act,
     y: &mut [f32],
 ) {
-    forward_at(Level::current(), shape, x, w, bias, act, y);
+    forward_at(Level::current(), Algorithm::current(), shape, x, w, bias, act, y);
 }
 
+#[allow(clippy::too_many_arguments)]
 fn forward_at(
     level: Level,
+    algorithm: Algorithm,
     shape: &ConvShape,
     x: &[f32],
     w: &[f32],
@@ -216,20 +267,45 @@ fn forward_at(
     if level == Level::Scalar {
         return scalar::forward(shape, x, w, bias, None, act, y);
     }
+    let finish = Finish { bias, residual: None, act };
     scratch::with(forward_panels_len(level, shape), |panels| {
         pack_forward(level, shape, w, panels);
-        forward_panels(level, shape, x, panels, Finish { bias, residual: None, act }, y);
+        match winograd_layer(shape).filter(|layer| algorithm == Algorithm::Best && layer.pays(3)) {
+            Some(layer) => scratch::with(winograd::u_len(level, shape.c_in, shape.c_out), |u| {
+                winograd::transform_weight(level, shape.c_in, shape.c_out, panels, u);
+                winograd::run(level, &layer, x, u, finish, y);
+            }),
+            None => forward_panels(level, shape, x, panels, finish, y),
+        }
     });
+}
+
+/// The layer as Winograd sees it, if it is 3x3 with stride 1 and one group.
+fn winograd_layer(s: &ConvShape) -> Option<Layer> {
+    let fits = s.kh == 3 && s.kw == 3 && s.stride == [1, 1] && s.groups == 1;
+    fits.then(|| Layer {
+        n: s.n,
+        input: [s.h, s.w, s.c_in],
+        output: [s.out_h(), s.out_w(), s.c_out],
+        origin: [-(s.pad[0] as isize), -(s.pad[2] as isize)],
+    })
 }
 
 /// Computes the gradient of the input, `dx`, from that of the output.
 ///
 /// Panics if a length does not fit `shape`.
 pub fn backward_data(shape: &ConvShape, dy: &[f32], w: &[f32], dx: &mut [f32]) {
-    backward_data_at(Level::current(), shape, dy, w, dx);
+    backward_data_at(Level::current(), Algorithm::current(), shape, dy, w, dx);
 }
 
-fn backward_data_at(level: Level, shape: &ConvShape, dy: &[f32], w: &[f32], dx: &mut [f32]) {
+fn backward_data_at(
+    level: Level,
+    algorithm: Algorithm,
+    shape: &ConvShape,
+    dy: &[f32],
+    w: &[f32],
+    dx: &mut [f32],
+) {
     shape.check();
     check_len("dy", dy.len(), shape.y_len());
     check_len("weight", w.len(), shape.w_len());
@@ -237,7 +313,29 @@ fn backward_data_at(level: Level, shape: &ConvShape, dy: &[f32], w: &[f32], dx: 
     if level == Level::Scalar {
         return scalar::backward_data(shape, dy, w, dx);
     }
-    backward_phases(level, shape, dy, w, dx);
+    // The gradient of a 3x3 layer of stride 1 is such a layer, with the taps reversed.
+    let layer = winograd_layer(shape).map(|layer| Layer {
+        n: layer.n,
+        input: layer.output,
+        output: layer.input,
+        origin: layer.origin.map(|o| -2 - o),
+    });
+    match layer.filter(|layer| algorithm == Algorithm::Best && layer.pays(3)) {
+        Some(layer) => {
+            let (c_in, c_out) = (shape.c_out, shape.c_in);
+            let source =
+                Source { w, from: 0, col: 9, depth: 9 * shape.c_in, taps: &[8, 7, 6, 5, 4, 3, 2, 1, 0] };
+            scratch::with(Blocking::of(level).panels_len(c_out, 9 * c_in), |panels| {
+                scratch::with(winograd::u_len(level, c_in, c_out), |u| {
+                    pack::pack(level, &source, c_out, c_in, panels);
+                    winograd::transform_weight(level, c_in, c_out, panels, u);
+                    let finish = Finish { bias: None, residual: None, act: Act::None };
+                    winograd::run(level, &layer, dy, u, finish, dx);
+                });
+            });
+        }
+        None => backward_phases(level, shape, dy, w, dx),
+    }
 }
 
 /// Computes the gradient of the weight, `dw` in `OIHW`.

@@ -15,6 +15,24 @@ pub(super) struct Source<'a> {
     pub taps: &'a [usize],
 }
 
+/// Copies a few floats: inline, where a call of `memcpy` would cost more than the copy.
+#[inline(always)]
+pub(super) fn copy_short(to: &mut [f32], from: &[f32]) {
+    let len = to.len();
+    assert_eq!(len, from.len());
+    if len < 8 {
+        for (to, from) in to.iter_mut().zip(from) {
+            *to = *from;
+        }
+        return;
+    }
+    for (to, from) in to.chunks_exact_mut(8).zip(from.chunks_exact(8)) {
+        to.copy_from_slice(from);
+    }
+    // The last eight again, to take the remainder along.
+    to[len - 8..].copy_from_slice(&from[len - 8..]);
+}
+
 /// Packs `cols` columns of `depth` weights a tap into `panels`, of [`Blocking::panels_len`] floats.
 pub(super) fn pack(level: Level, source: &Source, cols: usize, depth: usize, panels: &mut [f32]) {
     let blocking = Blocking::of(level);
@@ -41,16 +59,43 @@ fn pack_panel(s: &Source, from: usize, cols: usize, depth: usize, width: usize, 
     if cols < width {
         panel.fill(0.0);
     }
+    let taps = s.taps.len();
+    if s.depth == taps && s.taps.iter().enumerate().all(|(i, tap)| *tap == i) {
+        return pack_rows(s, from, cols, depth * taps, width, panel);
+    }
     for d in 0..depth {
+        let from = from + d * s.depth;
         for (t, tap) in s.taps.iter().enumerate() {
-            let from = from + d * s.depth + tap;
-            let to = &mut panel[(t * depth + d) * width..][..width];
+            let to = &mut panel[(t * depth + d) * width..][..cols];
+            let w = &s.w[from + tap..];
             if s.col == 1 {
-                to[..cols].copy_from_slice(&s.w[from..from + cols]);
+                copy_short(to, &w[..cols]);
             } else {
-                for (c, to) in to[..cols].iter_mut().enumerate() {
-                    *to = s.w[from + c * s.col];
+                for (to, w) in to.iter_mut().zip(w.iter().step_by(s.col)) {
+                    *to = *w;
                 }
+            }
+        }
+    }
+}
+
+/// Packs columns whose `k` weights lie in a row, tap by tap within a channel. Goes by pieces of a
+/// cache line: rows a multiple of some KiB apart would throw each other out of L1.
+fn pack_rows(s: &Source, from: usize, cols: usize, k: usize, width: usize, panel: &mut [f32]) {
+    const LINE: usize = 16;
+    let taps = s.taps.len();
+    let depth = k / taps;
+    let mut lines = [[0.0; LINE]; 32];
+    for start in (0..k).step_by(LINE) {
+        let count = LINE.min(k - start);
+        for (c, line) in lines[..cols].iter_mut().enumerate() {
+            copy_short(&mut line[..count], &s.w[from + c * s.col + start..][..count]);
+        }
+        for i in 0..count {
+            let at = start + i;
+            let to = &mut panel[(at % taps * depth + at / taps) * width..][..cols];
+            for (to, line) in to.iter_mut().zip(&lines) {
+                *to = line[i];
             }
         }
     }

@@ -70,15 +70,16 @@ fn forward_matches_the_oracle() {
         for level in vector_levels() {
             scalar::forward(&s, &x, &w, Some(&b), None, Act::None, &mut expected);
             y.fill(f32::NAN);
-            forward_at(level, &s, &x, &w, Some(&b), Act::None, &mut y);
+            forward_at(level, Algorithm::Direct, &s, &x, &w, Some(&b), Act::None, &mut y);
             assert_close(&y, &expected, 1e-5, &format!("{level} forward {s:?}"));
 
             for act in [Act::Relu, Act::Relu6] {
                 scalar::forward(&s, &x, &w, Some(&b), Some(&r), act, &mut expected);
                 let packed = PackedConv::new_at(level, &s, &w, Some(&b));
                 y.fill(f32::NAN);
-                forward_packed(&s, &x, &packed, Some(&r), act, &mut y);
-                assert_close(&y, &expected, 1e-4, &format!("{level} packed {act:?} {s:?}"));
+                let finish = Finish { bias: Some(&b), residual: Some(&r), act };
+                forward_packed_by(Algorithm::Direct, &s, &x, &packed, finish, &mut y);
+                assert_close(&y, &expected, 1e-5, &format!("{level} packed {act:?} {s:?}"));
             }
         }
     }
@@ -92,7 +93,7 @@ fn backward_data_matches_the_oracle() {
         scalar::backward_data(&s, &dy, &w, &mut expected);
         for level in vector_levels() {
             let mut dx = vec![f32::NAN; s.x_len()];
-            backward_data_at(level, &s, &dy, &w, &mut dx);
+            backward_data_at(level, Algorithm::Direct, &s, &dy, &w, &mut dx);
             assert_close(&dx, &expected, 1e-5, &format!("{level} {s:?}"));
         }
     }
@@ -113,6 +114,44 @@ fn backward_weight_matches_the_oracle() {
 }
 
 #[test]
+fn winograd_matches_the_oracle() {
+    let one = |n, hw, c, pad| shape(n, hw, c, [3, 3], [1, 1], pad);
+    let shapes = [
+        one(3, [7, 7], [32, 48], [1; 4]),
+        one(2, [14, 13], [64, 32], [1; 4]),
+        one(1, [17, 30], [48, 80], [0, 2, 1, 0]),
+        one(40, [5, 4], [32, 32], [1; 4]),
+        one(2, [12, 12], [32, 32], [0; 4]),
+        // Too many channels for a band of one thread.
+        one(20, [7, 7], [272, 256], [1; 4]),
+        one(1, [44, 40], [512, 32], [1; 4]),
+    ];
+    for s in shapes {
+        assert!(winograd_layer(&s).unwrap().pays(1), "{s:?}");
+        let (x, w, b) = (noise(s.x_len(), 1), noise(s.w_len(), 2), noise(s.c_out, 3));
+        let (r, dy) = (noise(s.y_len(), 4), noise(s.y_len(), 5));
+        // The direct kernels are checked against the oracle above, and faster.
+        let widest = *Level::available().last().unwrap();
+        let mut expected = vec![0.0; s.y_len()];
+        let mut expected_dx = vec![0.0; s.x_len()];
+        let finish = Finish { bias: Some(&b), residual: Some(&r), act: Act::Relu };
+        let packed = PackedConv::new_at(widest, &s, &w, Some(&b));
+        forward_packed_by(Algorithm::Direct, &s, &x, &packed, finish, &mut expected);
+        backward_data_at(widest, Algorithm::Direct, &s, &dy, &w, &mut expected_dx);
+        for level in vector_levels() {
+            let packed = PackedConv::new_at(level, &s, &w, Some(&b));
+            let mut y = vec![f32::NAN; s.y_len()];
+            forward_packed_by(Algorithm::Best, &s, &x, &packed, finish, &mut y);
+            assert_close(&y, &expected, 5e-5, &format!("{level} forward {s:?}"));
+            assert_ne!(y, expected, "{level}: Winograd did not run for {s:?}");
+            let mut dx = vec![f32::NAN; s.x_len()];
+            backward_data_at(level, Algorithm::Best, &s, &dy, &w, &mut dx);
+            assert_close(&dx, &expected_dx, 5e-5, &format!("{level} backward {s:?}"));
+        }
+    }
+}
+
+#[test]
 fn not_a_number_and_infinity_reach_the_same_outputs() {
     let s = shape(1, [6, 7], [20, 35], [3, 3], [1, 1], [1; 4]);
     let w = noise(s.w_len(), 2);
@@ -124,7 +163,8 @@ fn not_a_number_and_infinity_reach_the_same_outputs() {
     for level in vector_levels() {
         let packed = PackedConv::new_at(level, &s, &w, None);
         let mut y = vec![0.0; s.y_len()];
-        forward_packed(&s, &x, &packed, None, Act::Relu, &mut y);
+        let finish = Finish { bias: None, residual: None, act: Act::Relu };
+        forward_packed_by(Algorithm::Direct, &s, &x, &packed, finish, &mut y);
         for (i, (y, e)) in y.iter().zip(&expected).enumerate() {
             assert_eq!((y.is_nan(), y.is_infinite()), (e.is_nan(), e.is_infinite()), "{level} element {i}");
         }
@@ -133,15 +173,21 @@ fn not_a_number_and_infinity_reach_the_same_outputs() {
 
 #[test]
 fn alone_and_shared_give_the_same_bits() {
-    let s = shape(2, [15, 14], [48, 40], [3, 3], [1, 1], [1; 4]);
+    let s = shape(2, [15, 14], [48, 64], [3, 3], [1, 1], [1; 4]);
     let (x, w, dy) = (noise(s.x_len(), 1), noise(s.w_len(), 2), noise(s.y_len(), 3));
     for level in vector_levels() {
         let all = || {
-            let (mut y, mut dx, mut dw) = (vec![0.0; s.y_len()], vec![0.0; s.x_len()], vec![0.0; s.w_len()]);
-            forward_at(level, &s, &x, &w, None, Act::None, &mut y);
-            backward_data_at(level, &s, &dy, &w, &mut dx);
+            let mut results = Vec::new();
+            for algorithm in [Algorithm::Direct, Algorithm::Best] {
+                let (mut y, mut dx) = (vec![0.0; s.y_len()], vec![0.0; s.x_len()]);
+                forward_at(level, algorithm, &s, &x, &w, None, Act::None, &mut y);
+                backward_data_at(level, algorithm, &s, &dy, &w, &mut dx);
+                results.extend([y, dx]);
+            }
+            let mut dw = vec![0.0; s.w_len()];
             backward_weight_at(level, &s, &x, &dy, &mut dw);
-            (y, dx, dw)
+            results.push(dw);
+            results
         };
         let shared = all();
         // A nested call runs its tasks alone.

@@ -1,45 +1,54 @@
 //! The weight gradient: sums over pixels, a tile of `mr` output by `nr` input channels at a time.
 //!
 //! Chunks of output pixels are copied into panels that a micro-kernel reads in order: `x` padded, as
-//! `[panel][pixel][nr]`, and `dy` as `[block][pixel][m]`. Each tile of the gradient then belongs to one
-//! task, which adds the whole chunk to it, so no sums of threads need adding up. Few input
-//! channels a tap (the stem) are laid side by side for all taps instead, as one tap of many channels.
+//! `[panel][pixel][nr]`, and `dy` as `[block][pixel][m]`. Where the gradient is small beside the maps, a
+//! fixed number of teams each take some of the chunks and keep their own sums, added up in order at the
+//! end. Where it is large, each of its tiles belongs to one task, which adds all chunks to it. Few
+//! input channels a tap (the stem) are laid side by side for all taps, as one tap of many channels.
 
 use super::ConvShape;
 use super::micro::{self, Blocking, Outer};
+use super::pack::copy_short;
 use crate::threads::{SharedMut, parallel_for};
 use crate::{Level, scratch};
 
-/// Output pixels of a chunk: a panel of them stays in L2, and amortises loading a tile's sums.
-const CHUNK_PIXELS: usize = 1600;
+/// Output pixels of a shared chunk: a panel of them stays in L2, and amortises loading a tile's sums.
+const SHARED_PIXELS: usize = 1600;
+
+/// Floats of a team's chunk, `x` and `dy` together: they should stay in L2 beside its sums.
+const TEAM_FLOATS: usize = 100 << 10;
+
+/// Teams, and the most floats of sums they may have each. Fixed, or the bits would depend on threads.
+const TEAMS: usize = 16;
+const TEAM_SUMS: usize = 256 << 10;
 
 /// Computes the rows of `dw` that belong to `group`.
 pub(super) fn run(level: Level, shape: &ConvShape, group: usize, x: &[f32], dy: &[f32], dw: &mut [f32]) {
     let plan = Plan::new(level, shape, group);
-    let dw_len = plan.shape.group_out() * shape.group_in() * plan.kernel;
+    let dw_len = plan.outputs * shape.group_in() * plan.kernel;
     let dw = &mut dw[group * dw_len..][..dw_len];
     if plan.out[0] * plan.out[1] * shape.n == 0 || dw_len == 0 {
         dw.fill(0.0);
         return;
     }
-    let [maps, rows] = plan.chunk;
-    let mr_rows = plan.outputs * plan.panels * plan.taps;
-    scratch::with(mr_rows * plan.blocking.nr, |sums| {
-        scratch::with(plan.x_len(maps, rows), |x_panels| {
-            scratch::with(maps * rows * plan.out[1] * plan.outputs, |dy_blocks| {
-                for map in (0..shape.n).step_by(maps) {
-                    for row in (0..plan.out[0]).step_by(rows) {
-                        let chunk = Chunk {
-                            map,
-                            maps: maps.min(shape.n - map),
-                            row,
-                            rows: rows.min(plan.out[0] - row),
-                        };
+    let chunks = plan.chunks();
+    let sums_len = plan.sums_len();
+    scratch::with(plan.teams * sums_len, |sums| {
+        let team_sums = SharedMut::new(sums);
+        parallel_for(plan.teams, |team| {
+            // SAFETY: each team has its own sums.
+            let sums = unsafe { team_sums.part(team * sums_len, sums_len) };
+            let [maps, rows] = plan.chunk;
+            scratch::with(plan.x_len(maps, rows), |x_panels| {
+                scratch::with(maps * rows * plan.out[1] * plan.outputs, |dy_blocks| {
+                    let mine = team * chunks / plan.teams..(team + 1) * chunks / plan.teams;
+                    for index in mine.clone() {
+                        let chunk = plan.chunk_at(index);
                         plan.copy_x(&chunk, x, x_panels);
                         plan.copy_dy(&chunk, dy, dy_blocks);
-                        plan.add(level, &chunk, x_panels, dy_blocks, sums, map == 0 && row == 0);
+                        plan.add(level, &chunk, x_panels, dy_blocks, sums, index == mine.start);
                     }
-                }
+                });
             });
         });
         plan.unpack(sums, dw);
@@ -73,6 +82,7 @@ struct Plan<'a> {
     blocks: usize,
     /// Images and rows of a full chunk.
     chunk: [usize; 2],
+    teams: usize,
 }
 
 impl<'a> Plan<'a> {
@@ -81,20 +91,11 @@ impl<'a> Plan<'a> {
         let kernel = shape.kh * shape.kw;
         let flat = kernel == 1 || shape.group_in() < 16;
         let columns = if flat { shape.group_in() * kernel } else { shape.group_in() };
-        let out = [shape.out_h(), shape.out_w()];
-        let map = (out[0] * out[1]).max(1);
-        let chunk = if map <= CHUNK_PIXELS {
-            [(CHUNK_PIXELS / map).clamp(1, shape.n.max(1)), out[0].max(1)]
-        } else {
-            // Equal bands, so that the last is not a sliver.
-            let bands = map.div_ceil(CHUNK_PIXELS).min(out[0]);
-            [1, out[0].div_ceil(bands)]
-        };
-        Self {
+        let mut plan = Self {
             shape,
             group,
             blocking,
-            out,
+            out: [shape.out_h(), shape.out_w()],
             kernel,
             taps: if flat { 1 } else { kernel },
             flat,
@@ -102,8 +103,42 @@ impl<'a> Plan<'a> {
             panels: columns.div_ceil(blocking.nr),
             outputs: shape.group_out(),
             blocks: shape.group_out().div_ceil(blocking.mr),
-            chunk,
-        }
+            chunk: [1, 1],
+            teams: 1,
+        };
+        let in_teams = plan.sums_len() <= TEAM_SUMS;
+        let pixels = if in_teams {
+            let steps = if flat { 1 } else { shape.stride[0] * shape.stride[1] };
+            (TEAM_FLOATS / (columns * steps + plan.outputs).max(1)).clamp(64, SHARED_PIXELS)
+        } else {
+            SHARED_PIXELS
+        };
+        let map = (plan.out[0] * plan.out[1]).max(1);
+        plan.chunk = if map <= pixels {
+            [(pixels / map).clamp(1, shape.n.max(1)), plan.out[0].max(1)]
+        } else {
+            // Equal bands, so that the last is not a sliver.
+            let bands = map.div_ceil(pixels).min(plan.out[0]);
+            [1, plan.out[0].div_ceil(bands)]
+        };
+        plan.teams = if in_teams { TEAMS.min(plan.chunks()).max(1) } else { 1 };
+        plan
+    }
+
+    /// Floats of all tiles of the gradient.
+    fn sums_len(&self) -> usize {
+        self.taps * self.panels * self.outputs * self.blocking.nr
+    }
+
+    fn chunks(&self) -> usize {
+        self.shape.n.div_ceil(self.chunk[0]) * self.out[0].div_ceil(self.chunk[1])
+    }
+
+    fn chunk_at(&self, index: usize) -> Chunk {
+        let [maps, rows] = self.chunk;
+        let bands = self.out[0].div_ceil(rows);
+        let (map, row) = (index / bands * maps, index % bands * rows);
+        Chunk { map, maps: maps.min(self.shape.n - map), row, rows: rows.min(self.out[0] - row) }
     }
 
     /// First channel and size of a block.
@@ -127,42 +162,50 @@ impl<'a> Plan<'a> {
         maps * rows * columns * self.panels * self.blocking.nr
     }
 
+    /// Floats between two pixels of a copied row of `x`, and between its panels.
+    fn x_steps(&self, chunk: &Chunk) -> [usize; 2] {
+        let nr = self.blocking.nr;
+        if self.flat && self.kernel > 1 {
+            // The taps of a pixel are copied in runs, whatever panels they fall into.
+            return [self.panels * nr, nr];
+        }
+        let [rows, columns] = self.x_size(chunk.rows);
+        [nr, chunk.maps * rows * columns * nr]
+    }
+
+    /// Offset in `x` of the group's channels at a padded position, if inside.
+    fn pixel(&self, map: usize, row: usize, column: usize) -> Option<usize> {
+        let s = self.shape;
+        let y = row.checked_sub(s.pad[0]).filter(|y| *y < s.h)?;
+        let x = column.checked_sub(s.pad[2]).filter(|x| *x < s.w)?;
+        Some(((map * s.h + y) * s.w + x) * s.c_in + self.group * s.group_in())
+    }
+
     fn copy_x(&self, chunk: &Chunk, x: &[f32], x_panels: &mut [f32]) {
         let s = self.shape;
         let nr = self.blocking.nr;
         let [rows, columns] = self.x_size(chunk.rows);
-        let panel_len = chunk.maps * rows * columns * nr;
+        let [_, panel_len] = self.x_steps(chunk);
         let x_panels = SharedMut::new(x_panels);
-        let first = self.group * s.group_in();
-        // Offset in `x` of the group's channels at a padded position, if inside.
-        let pixel = |map: usize, row: usize, column: usize| {
-            let y = row.checked_sub(s.pad[0]).filter(|y| *y < s.h)?;
-            let x = column.checked_sub(s.pad[2]).filter(|x| *x < s.w)?;
-            Some(((map * s.h + y) * s.w + x) * s.c_in + first)
-        };
         parallel_for(chunk.maps * rows, |task| {
             let (map, row) = (chunk.map + task / rows, task % rows);
-            if self.flat {
-                self.copy_flat(
-                    |column, tap| {
-                        let y = (chunk.row + row) * s.stride[0] + tap / s.kw;
-                        pixel(map, y, column * s.stride[1] + tap % s.kw)
-                    },
-                    x,
-                    // SAFETY: each task writes its own row of each panel.
-                    |p| unsafe { x_panels.part(p * panel_len + task * columns * nr, columns * nr) },
-                );
-                return;
+            if self.flat && self.kernel > 1 {
+                let len = columns * self.panels * nr;
+                // SAFETY: each task writes its own row.
+                let to = unsafe { x_panels.part(task * len, len) };
+                return self.copy_taps(map, (chunk.row + row) * s.stride[0], x, to);
             }
+            // Of a 1x1 kernel only the pixels it reads are copied.
+            let steps = if self.flat { s.stride } else { [1, 1] };
+            let row = chunk.row * s.stride[0] + row * steps[0];
             for p in 0..self.panels {
                 // SAFETY: each task writes its own row of each panel.
                 let to = unsafe { x_panels.part(p * panel_len + task * columns * nr, columns * nr) };
                 let count = nr.min(self.columns - p * nr);
                 for (column, to) in to.chunks_exact_mut(nr).enumerate() {
-                    match pixel(map, chunk.row * s.stride[0] + row, column) {
-                        Some(at) if count == nr => to.copy_from_slice(&x[at + p * nr..][..nr]),
+                    match self.pixel(map, row, column * steps[1]) {
                         Some(at) => {
-                            to[..count].copy_from_slice(&x[at + p * nr..][..count]);
+                            copy_short(&mut to[..count], &x[at + p * nr..][..count]);
                             to[count..].fill(0.0);
                         }
                         None => to.fill(0.0),
@@ -172,41 +215,30 @@ impl<'a> Plan<'a> {
         });
     }
 
-    /// Copies the channels of all taps of one output row side by side.
-    fn copy_flat<'b>(
-        &self,
-        pixel: impl Fn(usize, usize) -> Option<usize>,
-        x: &[f32],
-        panel_row: impl Fn(usize) -> &'b mut [f32],
-    ) {
-        let (nr, depth) = (self.blocking.nr, self.shape.group_in());
-        if self.kernel == 1 {
-            for p in 0..self.panels {
-                let count = nr.min(self.columns - p * nr);
-                for (column, to) in panel_row(p).chunks_exact_mut(nr).enumerate() {
-                    match pixel(column, 0) {
-                        Some(at) => to[..count].copy_from_slice(&x[at + p * nr..][..count]),
+    /// Copies the channels of all taps of each pixel of an output row side by side.
+    fn copy_taps(&self, map: usize, row: usize, x: &[f32], to: &mut [f32]) {
+        let s = self.shape;
+        let depth = s.group_in();
+        // The taps of a kernel row are one run, if it lies inside the map and all channels count.
+        let joined = s.groups == 1;
+        for (column, to) in to.chunks_exact_mut(self.panels * self.blocking.nr).enumerate() {
+            let (taps, rest) = to.split_at_mut(self.columns);
+            rest.fill(0.0);
+            let column = column * s.stride[1];
+            for (ky, to) in taps.chunks_exact_mut(s.kw * depth).enumerate() {
+                let first = self.pixel(map, row + ky, column);
+                if let (true, Some(at), Some(_)) = (joined, first, self.pixel(map, row + ky, column + s.kw - 1)) {
+                    copy_short(to, &x[at..at + s.kw * depth]);
+                    continue;
+                }
+                for (kx, to) in to.chunks_exact_mut(depth).enumerate() {
+                    match self.pixel(map, row + ky, column + kx) {
+                        Some(at) => copy_short(to, &x[at..at + depth]),
                         None => to.fill(0.0),
                     }
-                    to[count..].fill(0.0);
                 }
             }
-            return;
         }
-        scratch::with(self.panels * nr, |line| {
-            line.fill(0.0);
-            for column in 0..self.out[1] {
-                for (tap, to) in line[..self.columns].chunks_exact_mut(depth).enumerate() {
-                    match pixel(column, tap) {
-                        Some(at) => to.copy_from_slice(&x[at..at + depth]),
-                        None => to.fill(0.0),
-                    }
-                }
-                for (p, line) in line.chunks_exact(nr).enumerate() {
-                    panel_row(p)[column * nr..][..nr].copy_from_slice(line);
-                }
-            }
-        });
     }
 
     fn copy_dy(&self, chunk: &Chunk, dy: &[f32], dy_blocks: &mut [f32]) {
@@ -221,9 +253,18 @@ impl<'a> Plan<'a> {
                 let (first, m) = self.block(b);
                 // SAFETY: each task writes its own row of each block.
                 let to = unsafe { dy_blocks.part(first * pixels + task * out_w * m, out_w * m) };
-                for (column, to) in to.chunks_exact_mut(m).enumerate() {
-                    let from = from + column * s.c_out + first;
-                    to.copy_from_slice(&dy[from..from + m]);
+                let from = &dy[from + first..];
+                // The sizes that large layers are cut into, known to the compiler.
+                match m {
+                    14 => copy_columns::<14>(to, from, s.c_out),
+                    13 => copy_columns::<13>(to, from, s.c_out),
+                    12 => copy_columns::<12>(to, from, s.c_out),
+                    6 => copy_columns::<6>(to, from, s.c_out),
+                    _ => {
+                        for (to, from) in to.chunks_exact_mut(m).zip(from.chunks(s.c_out)) {
+                            copy_short(to, &from[..m]);
+                        }
+                    }
                 }
             }
         });
@@ -233,9 +274,9 @@ impl<'a> Plan<'a> {
     fn add(&self, level: Level, chunk: &Chunk, x: &[f32], dy: &[f32], sums: &mut [f32], first: bool) {
         let nr = self.blocking.nr;
         let [x_rows, x_columns] = self.x_size(chunk.rows);
-        let panel_len = chunk.maps * x_rows * x_columns * nr;
+        let [x_pixel, panel_len] = self.x_steps(chunk);
         let pixels = chunk.maps * chunk.rows * self.out[1];
-        assert!(x.len() >= self.panels * panel_len && dy.len() >= self.outputs * pixels);
+        assert!(x.len() >= self.x_len(chunk.maps, chunk.rows) && dy.len() >= self.outputs * pixels);
         let sums = SharedMut::new(sums);
         let step = if self.flat { [1, 1] } else { self.shape.stride };
         // Few tiles: a task a tap, or the threads would wait for the last one.
@@ -256,13 +297,13 @@ impl<'a> Plan<'a> {
                 let dw = unsafe { sums.part(((tap * self.panels + p) * self.outputs + channel) * nr, m * nr) };
                 let outer = Outer {
                     a: dy[channel * pixels..].as_ptr(),
-                    b: x[p * panel_len + (ky * x_columns + kx) * nr..].as_ptr(),
+                    b: x[p * panel_len + (ky * x_columns + kx) * x_pixel..].as_ptr(),
                     maps: chunk.maps,
                     rows: chunk.rows,
                     pixels: self.out[1],
-                    b_map: x_rows * x_columns * nr,
-                    b_row: step[0] * x_columns * nr,
-                    b_pixel: step[1] * nr,
+                    b_map: x_rows * x_columns * x_pixel,
+                    b_row: step[0] * x_columns * x_pixel,
+                    b_pixel: step[1] * x_pixel,
                     dw: dw.as_mut_ptr(),
                     first,
                 };
@@ -273,11 +314,13 @@ impl<'a> Plan<'a> {
         });
     }
 
-    /// Copies the sums into `OIHW`.
-    fn unpack(&self, sums: &[f32], dw: &mut [f32]) {
+    /// Adds the teams' sums, in order, and copies them into `OIHW`.
+    fn unpack(&self, sums: &mut [f32], dw: &mut [f32]) {
         let nr = self.blocking.nr;
         let depth = self.shape.group_in();
         let len = depth * self.kernel;
+        let sums_len = self.sums_len();
+        let sums = SharedMut::new(sums);
         let dw = SharedMut::new(dw);
         parallel_for(self.outputs, |o| {
             // SAFETY: each task writes its own output channel.
@@ -285,21 +328,37 @@ impl<'a> Plan<'a> {
             for tap in 0..self.taps {
                 for p in 0..self.panels {
                     let count = nr.min(self.columns - p * nr);
-                    let from = &sums[((tap * self.panels + p) * self.outputs + o) * nr..][..count];
+                    let at = ((tap * self.panels + p) * self.outputs + o) * nr;
+                    // SAFETY: each task has its own output channel, in the sums of every team.
+                    let total = unsafe { sums.part(at, count) };
+                    for team in 1..self.teams {
+                        // SAFETY: as above.
+                        let more = unsafe { sums.part(team * sums_len + at, count) };
+                        for (total, more) in total.iter_mut().zip(more) {
+                            *total += *more;
+                        }
+                    }
                     if self.kernel == 1 {
-                        dw[p * nr..][..count].copy_from_slice(from);
+                        copy_short(&mut dw[p * nr..][..count], total);
                     } else if self.flat {
-                        for (i, sum) in from.iter().enumerate() {
+                        for (i, sum) in total.iter().enumerate() {
                             let column = p * nr + i;
                             dw[column % depth * self.kernel + column / depth] = *sum;
                         }
                     } else {
-                        for (i, sum) in from.iter().enumerate() {
+                        for (i, sum) in total.iter().enumerate() {
                             dw[(p * nr + i) * self.kernel + tap] = *sum;
                         }
                     }
                 }
             }
         });
+    }
+}
+
+/// Copies the first `M` of every `step` floats.
+fn copy_columns<const M: usize>(to: &mut [f32], from: &[f32], step: usize) {
+    for (to, from) in to.as_chunks_mut::<M>().0.iter_mut().zip(from.chunks(step)) {
+        to.copy_from_slice(&from[..M]);
     }
 }

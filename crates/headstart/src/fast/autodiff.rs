@@ -200,6 +200,13 @@ impl<B: FastOps + FastGrads, C: CheckpointStrategy> FastOps for Autodiff<B, C> {
                 mean: mean.into_primitive(),
                 var: var.into_primitive(),
             },
+            Folded::BiasNorm { bias, scale, shift, mean, var } => Folded::BiasNorm {
+                bias: bias.into_primitive(),
+                scale: scale.into_primitive(),
+                shift: shift.into_primitive(),
+                mean: mean.into_primitive(),
+                var: var.into_primitive(),
+            },
         };
         let residual = match residual {
             Maybe::Absent => Maybe::Absent,

@@ -63,19 +63,20 @@ fn fold(sources: &[FlexTensor], shape: &ConvShape, eps: f32) -> Weights {
     let (weight, bias) = match &sources[1..] {
         [] => (weight.to_vec(), vec![0.0; shape.c_out]),
         [bias] => (weight.to_vec(), slice(bias).to_vec()),
-        [scale, shift, mean, var] => {
+        [scale, shift, mean, var, own_bias @ ..] => {
             let factor: Vec<f64> = (slice(scale).iter().zip(slice(var)))
                 .map(|(s, v)| f64::from(*s) / (f64::from(*v) + f64::from(eps)).sqrt())
                 .collect();
             let per_out = weight.len() / shape.c_out;
             let folded = weight.chunks(per_out).zip(&factor);
             let folded = folded.flat_map(|(w, f)| w.iter().map(move |w| (f64::from(*w) * f) as f32)).collect();
-            let bias = (slice(shift).iter().zip(slice(mean)).zip(&factor))
-                .map(|((s, m), f)| (f64::from(*s) - f64::from(*m) * f) as f32)
+            let own = |channel: usize| own_bias.first().map_or(0.0, |b| f64::from(slice(b)[channel]));
+            let bias = (slice(shift).iter().zip(slice(mean)).zip(&factor).enumerate())
+                .map(|(i, ((s, m), f))| (f64::from(*s) + (own(i) - f64::from(*m)) * f) as f32)
                 .collect();
             (folded, bias)
         }
-        other => panic!("a convolution folds 0, 1 or 4 tensors, not {}", other.len()),
+        other => panic!("a convolution folds 0, 1, 4 or 5 tensors, not {}", other.len()),
     };
     if is_depthwise(shape) {
         Weights::Depthwise { weight, bias }
@@ -168,6 +169,9 @@ impl FastOps for Flex {
             Folded::Nothing => {}
             Folded::Bias(bias) => sources.push(dense(bias)),
             Folded::Norm { scale, shift, mean, var } => sources.extend([scale, shift, mean, var].map(dense)),
+            Folded::BiasNorm { bias, scale, shift, mean, var } => {
+                sources.extend([scale, shift, mean, var, bias].map(dense));
+            }
         }
         let weights = slot.weights(sources, geometry, &shape, eps);
         let mut y = vec![0.0; shape.y_len()];

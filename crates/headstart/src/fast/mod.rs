@@ -80,6 +80,13 @@ pub(crate) enum Folded<B: Backend> {
     Nothing,
     Bias(FloatTensor<B>),
     Norm { scale: FloatTensor<B>, shift: FloatTensor<B>, mean: FloatTensor<B>, var: FloatTensor<B> },
+    BiasNorm {
+        bias: FloatTensor<B>,
+        scale: FloatTensor<B>,
+        shift: FloatTensor<B>,
+        mean: FloatTensor<B>,
+        var: FloatTensor<B>,
+    },
 }
 
 /// What follows a convolution and can be folded into it.
@@ -90,6 +97,8 @@ pub enum Fold {
     Bias(Tensor<1>),
     /// BatchNorm: scale, shift, mean, variance.
     Norm([Tensor<1>; 4]),
+    /// The convolution's own bias, then BatchNorm: scale, shift, mean, variance.
+    BiasNorm(Tensor<1>, [Tensor<1>; 4]),
 }
 
 /// The operations the CPU engine adds to a Burn backend.
@@ -222,6 +231,10 @@ pub fn conv_folded(
         Fold::Norm(parts) => {
             let [scale, shift, mean, var] = parts.map(Tensor::into_dispatch);
             Folded::Norm { scale, shift, mean, var }
+        }
+        Fold::BiasNorm(bias, parts) => {
+            let [scale, shift, mean, var] = parts.map(Tensor::into_dispatch);
+            Folded::BiasNorm { bias: bias.into_dispatch(), scale, shift, mean, var }
         }
     };
     Tensor::from_dispatch(Dispatch::fast_conv_folded(

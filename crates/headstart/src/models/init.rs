@@ -1,8 +1,8 @@
 //! First values of parameters, drawn from their checkpoint name and shape.
 //!
 //! Each tensor has its own random stream keyed by (seed, name), so adding a layer never changes
-//! another's values. Convolutions: He et al. 2015, fan-out over groups, as torchvision and timm draw
-//! them for these families. Fully connected: PyTorch's default, uniform in ±1/√inputs.
+//! another's values. Convolutions: He et al. 2015, fan-out over groups, as timm draws ResNet, VGG
+//! and MobileNetV2; AlexNet, which torchvision leaves at PyTorch's default, gets the same. Fully connected: PyTorch's default, uniform in ±1/√inputs.
 
 use crate::rng::Rng;
 
@@ -11,9 +11,10 @@ pub(super) fn draw(name: &str, shape: &[usize], inputs: Option<usize>, seed: u64
     let len = shape.iter().product();
     let mut rng = Rng::keyed(&[seed, crate::rng::hash_str(name)]);
     match shape {
-        [out, _, kh, kw] => {
-            let groups_fan_out = (out * kh * kw) as f32;
-            let std = (2.0 / groups_fan_out).sqrt();
+        [out, per_group, kh, kw] => {
+            // One input a filter is a depthwise convolution: as many groups as outputs.
+            let fan_out = if *per_group == 1 { kh * kw } else { out * kh * kw };
+            let std = (2.0 / fan_out as f32).sqrt();
             (0..len).map(|_| rng.normal() * std).collect()
         }
         [_, fan_in] => {

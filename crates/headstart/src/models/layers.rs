@@ -57,6 +57,13 @@ impl Map {
         if self.channels_last { [n, c, a, b] } else { [n, a, b, c] }
     }
 
+    /// Moves it to another device of the same kind, say one with autodiff.
+    pub fn to_device(self, device: &Device) -> Map {
+        let channels_last = self.channels_last;
+        let data = self.x.into_data();
+        Map { x: Tensor::from_data(data, device), channels_last }
+    }
+
     /// Returns the tensor in whatever layout it has, for gradients and caches.
     pub fn raw(&self) -> &Tensor<4> {
         &self.x
@@ -339,12 +346,16 @@ pub fn conv_bn_act(conv: &Conv2d, bn: &BatchNorm, x: Map, residual: Option<Map>,
     }
     let [_, _, h, w] = x.dims();
     let geometry = conv.shape.geometry(h, w);
-    let fold = Fold::Norm([
+    let norm = [
         bn.weight.val(),
         bn.bias.val(),
         bn.running_mean.value().inner_or_self(),
         bn.running_var.value().inner_or_self(),
-    ]);
+    ];
+    let fold = match &conv.bias {
+        None => Fold::Norm(norm),
+        Some(bias) => Fold::BiasNorm(bias.val(), norm),
+    };
     let residual = residual.map(|r| r.x);
     let y = fast::conv_folded(
         x.x.clone(),

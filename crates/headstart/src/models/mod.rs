@@ -12,7 +12,10 @@ mod network;
 pub mod spec;
 pub mod tap;
 
+mod alexnet;
+mod mobilenetv2;
 mod resnet;
+mod vgg;
 
 use burn::Tensor;
 use burn::module::Module;
@@ -24,7 +27,7 @@ use spec::{Group, Row, Variant, Weights};
 use tap::Tap;
 
 pub use head::HeadSpec;
-pub use network::{Network, ParamInfo};
+pub use network::{Network, ParamInfo, frozen};
 pub(crate) use network::values;
 
 /// What flows between groups: feature maps, or embeddings once pooled.
@@ -124,6 +127,12 @@ pub trait Family: Module {
         let _ = dialect;
         key.to_string()
     }
+
+    /// Returns the shape a foreign dialect gives a tensor; the numbers and their order are the same.
+    fn foreign_shape(&self, dialect: Dialect, key: &str, shape: &[usize]) -> Vec<usize> {
+        let _ = (dialect, key);
+        shape.to_vec()
+    }
 }
 
 /// Makes the zoo out of `Type = file` lines.
@@ -172,6 +181,10 @@ macro_rules! families {
                 match self { $(Self::$family(net) => net.foreign(dialect, key)),+ }
             }
 
+            fn foreign_shape(&self, dialect: Dialect, key: &str, shape: &[usize]) -> Vec<usize> {
+                match self { $(Self::$family(net) => net.foreign_shape(dialect, key, shape)),+ }
+            }
+
             fn dialects(&self) -> &'static [Dialect] {
                 match self { $(Self::$family(_) => <$file::$family as Family>::DIALECTS),+ }
             }
@@ -185,6 +198,9 @@ macro_rules! families {
 
 families! {
     ResNet = resnet,
+    AlexNet = alexnet,
+    Vgg = vgg,
+    MobileNetV2 = mobilenetv2,
 }
 
 /// Finds a network by name, with or without a tag: `resnet18`, `resnet18.a1_in1k`.

@@ -150,6 +150,11 @@ impl Network {
         if dialect == Dialect::Own { key.to_string() } else { self.backbone.foreign(dialect, key) }
     }
 
+    /// Returns the shape a foreign dialect gives a tensor.
+    pub fn foreign_shape(&self, dialect: Dialect, key: &str, shape: &[usize]) -> Vec<usize> {
+        self.backbone.foreign_shape(dialect, key, shape)
+    }
+
     /// Lists every tensor in execution order.
     pub fn params(&self) -> Vec<ParamInfo> {
         let mut list = Vec::new();
@@ -184,6 +189,11 @@ impl Network {
         let names = self.clone();
         self.map(&mut Thaw { network: &names, path: Vec::new(), trains, batch_stats })
     }
+}
+
+/// Returns the network as inference sees it: no autodiff, running statistics, no dropout.
+pub fn frozen(network: &Network) -> Network {
+    network.valid()
 }
 
 /// Tells buffers from parameters by name.

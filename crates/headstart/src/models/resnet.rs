@@ -33,14 +33,6 @@ const PAPER: &str = "https://arxiv.org/abs/1512.03385";
 const BILINEAR: InputSpec = InputSpec::imagenet(Filter::Bilinear);
 const BICUBIC: InputSpec = InputSpec::imagenet(Filter::Bicubic);
 
-const fn torchvision(tag: &'static str, file: &'static str, input: InputSpec, top1: f32) -> Weights {
-    Weights { tag, place: Place::Torchvision(file), input, license: "BSD-3-Clause", top1: Some(top1) }
-}
-
-const fn hub(tag: &'static str, repo: &'static str, input: InputSpec) -> Weights {
-    Weights { tag, place: Place::Hub(repo), input, license: "Apache-2.0", top1: None }
-}
-
 const fn row(name: &'static str, num_features: usize, params: usize, weights: &'static [Weights]) -> Row {
     let timm = Some(TimmName { architecture: name, model_args: None });
     Row { name, num_features, params, min_size: 32, input: BILINEAR, paper: PAPER, timm, weights }
@@ -53,8 +45,8 @@ const VARIANTS: &[Variant<Args>] = &[
             512,
             11_689_512,
             &[
-                torchvision("tv_in1k", "resnet18-f37072fd.pth", BILINEAR, 69.758),
-                hub("a1_in1k", "timm/resnet18.a1_in1k", BICUBIC),
+                Weights::torchvision("tv_in1k", "resnet18-f37072fd.pth", BILINEAR, 69.758),
+                Weights::hub("a1_in1k", "timm/resnet18.a1_in1k", BICUBIC),
             ],
         ),
         args: Args { depths: [2, 2, 2, 2], bottleneck: false, width: 64 },
@@ -65,8 +57,8 @@ const VARIANTS: &[Variant<Args>] = &[
             512,
             21_797_672,
             &[
-                torchvision("tv_in1k", "resnet34-b627a593.pth", BILINEAR, 73.314),
-                hub("a1_in1k", "timm/resnet34.a1_in1k", BICUBIC),
+                Weights::torchvision("tv_in1k", "resnet34-b627a593.pth", BILINEAR, 73.314),
+                Weights::hub("a1_in1k", "timm/resnet34.a1_in1k", BICUBIC),
             ],
         ),
         args: Args { depths: [3, 4, 6, 3], bottleneck: false, width: 64 },
@@ -77,19 +69,19 @@ const VARIANTS: &[Variant<Args>] = &[
             2048,
             25_557_032,
             &[
-                torchvision("tv_in1k", "resnet50-0676ba61.pth", BILINEAR, 76.130),
-                torchvision("tv2_in1k", "resnet50-11ad3fa6.pth", BILINEAR.crop(0.965), 80.858),
-                hub("a1_in1k", "timm/resnet50.a1_in1k", BICUBIC.crop(0.95)),
+                Weights::torchvision("tv_in1k", "resnet50-0676ba61.pth", BILINEAR, 76.130),
+                Weights::torchvision("tv2_in1k", "resnet50-11ad3fa6.pth", BILINEAR.crop(0.965), 80.858),
+                Weights::hub("a1_in1k", "timm/resnet50.a1_in1k", BICUBIC.crop(0.95)),
             ],
         ),
         args: Args { depths: [3, 4, 6, 3], bottleneck: true, width: 64 },
     },
     Variant {
-        row: row("resnet101", 2048, 44_549_160, &[hub("a1_in1k", "timm/resnet101.a1_in1k", BICUBIC.crop(0.95))]),
+        row: row("resnet101", 2048, 44_549_160, &[Weights::hub("a1_in1k", "timm/resnet101.a1_in1k", BICUBIC.crop(0.95))]),
         args: Args { depths: [3, 4, 23, 3], bottleneck: true, width: 64 },
     },
     Variant {
-        row: row("resnet152", 2048, 60_192_808, &[hub("a1_in1k", "timm/resnet152.a1_in1k", BICUBIC.crop(0.95))]),
+        row: row("resnet152", 2048, 60_192_808, &[Weights::hub("a1_in1k", "timm/resnet152.a1_in1k", BICUBIC.crop(0.95))]),
         args: Args { depths: [3, 8, 36, 3], bottleneck: true, width: 64 },
     },
     Variant {

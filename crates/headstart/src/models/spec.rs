@@ -54,6 +54,18 @@ pub struct Weights {
     pub top1: Option<f32>,
 }
 
+impl Weights {
+    /// A file of torchvision, with its published accuracy.
+    pub const fn torchvision(tag: &'static str, file: &'static str, input: InputSpec, top1: f32) -> Self {
+        Self { tag, place: Place::Torchvision(file), input, license: "BSD-3-Clause", top1: Some(top1) }
+    }
+
+    /// A repository of timm on the hub.
+    pub const fn hub(tag: &'static str, repo: &'static str, input: InputSpec) -> Self {
+        Self { tag, place: Place::Hub(repo), input, license: "Apache-2.0", top1: None }
+    }
+}
+
 /// Where weights are published.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Place {

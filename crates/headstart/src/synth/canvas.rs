@@ -6,7 +6,7 @@
 use image::{Rgb, RgbImage};
 
 use super::colour::Colour;
-use super::rng::Rng;
+use crate::rng::Rng;
 
 /// A place in the picture, in pixels from the upper left corner.
 pub type Point = [f32; 2];

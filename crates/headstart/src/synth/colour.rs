@@ -1,6 +1,6 @@
 //! Colours as three numbers in 0..1, in the space the screen shows (sRGB, not linear light).
 
-use super::rng::Rng;
+use crate::rng::Rng;
 
 /// Red, green and blue, nominally 0..1; anything outside is cut off when the picture is written.
 pub type Colour = [f32; 3];

@@ -3,14 +3,13 @@
 //! Two uses. [`flowers`] draws a small labelled picture set for `headstart demo` and the tests.
 //! [`formula`] draws endless labelled patterns to pretrain the small backbone that ships with
 //! Headstart. Both are pure functions of (class, seed, size), so a data set is a seed.
-//! [`canvas`], [`noise`], [`colour`] and [`rng`] are what they draw with.
+//! [`canvas`], [`noise`] and [`colour`] are what they draw with.
 
 pub mod canvas;
 pub mod colour;
 pub mod flowers;
 pub mod formula;
 pub mod noise;
-pub mod rng;
 
 pub use flowers::{SPECIES, flower, write_flowers};
 pub use formula::{FORMULA_CLASSES, formula_picture};

@@ -76,7 +76,7 @@ pub(super) fn fetch(http: &Http, env: &Env, job: &Job, progress: &mut dyn Progre
     let name = job.url.rsplit('/').next().unwrap_or(job.url);
     progress.started(name, job.size);
     let mut resumed = length(&job.partial) > 0;
-    let mut failures = 0;
+    let (mut failures, mut restarted) = (0, false);
     loop {
         let before = length(&job.partial);
         match attempt(http, job, progress) {
@@ -84,14 +84,14 @@ pub(super) fn fetch(http: &Http, env: &Env, job: &Job, progress: &mut dyn Progre
                 None => break,
                 Some(reason) => {
                     fs::remove_file(&job.partial).map_err(Error::write(&job.partial))?;
-                    if !resumed {
+                    if !resumed || restarted {
                         let hint = "the server or something on the way sends another file: \
                                     try later, or ask whoever runs the network"
                             .into();
                         return Err(Error::Download { url: job.url.into(), reason, hint });
                     }
                     progress.noted("the resumed file is not right: starting over");
-                    resumed = false;
+                    restarted = true;
                 }
             },
             Err(Halt::Final(error)) => return Err(error),
@@ -181,7 +181,9 @@ fn attempt(http: &Http, job: &Job, progress: &mut dyn Progress) -> std::result::
             Err(e) if e.kind() == std::io::ErrorKind::Interrupted => {}
             Err(_) => {
                 let reason = match total {
-                    Some(total) => format!("the connection broke or stood still after {done} of {total} bytes"),
+                    Some(total) => {
+                        format!("the connection broke or stood still after {done} of {total} bytes")
+                    }
                     None => format!("the connection broke or stood still after {done} bytes"),
                 };
                 return Err(Halt::Passing { reason, wait: None });
@@ -219,11 +221,9 @@ fn extent(answer: &Answer, asked: u64) -> (Option<u64>, Option<u64>) {
 fn halt(job: &Job, failure: Failure) -> Halt {
     match failure {
         Failure::Passing { reason, wait } => Halt::Passing { reason, wait },
-        other => Halt::Final(Error::Download {
-            url: job.url.into(),
-            hint: advice(&other),
-            reason: other.reason(),
-        }),
+        other => {
+            Halt::Final(Error::Download { url: job.url.into(), hint: advice(&other), reason: other.reason() })
+        }
     }
 }
 

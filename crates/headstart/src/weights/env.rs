@@ -143,7 +143,8 @@ mod tests {
 
     #[test]
     fn switches_times_and_tokens() {
-        let plain = env(&[("HF_HUB_OFFLINE", "0"), ("TRANSFORMERS_OFFLINE", "1"), ("HF_ENDPOINT", "http://m/")]);
+        let plain =
+            env(&[("HF_HUB_OFFLINE", "0"), ("TRANSFORMERS_OFFLINE", "1"), ("HF_ENDPOINT", "http://m/")]);
         assert_eq!((plain.offline, plain.hub_url.as_str(), plain.symlinks), (None, "http://m", true));
         let offline =
             env(&[("TRANSFORMERS_OFFLINE", "yes"), ("HF_HUB_DOWNLOAD_TIMEOUT", "2.5"), ("HF_TOKEN", " t\n")]);

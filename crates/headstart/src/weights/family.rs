@@ -74,16 +74,42 @@ mod tests {
     fn families_are_told_apart() {
         let x: &[usize] = &[1];
         for (keys, expected) in [
-            (&[("conv1.weight", &[1, 1, 7, 7][..]), ("layer1.0.bn1.bias", x), ("layer4.0.conv1.weight", x)][..], "ResNet"),
-            (&[("conv1.weight", &[1, 1, 3, 3]), ("layer1.0.bn1.bias", x)], "ResNet for small pictures (CIFAR)"),
+            (
+                &[
+                    ("conv1.weight", &[1, 1, 7, 7][..]),
+                    ("layer1.0.bn1.bias", x),
+                    ("layer4.0.conv1.weight", x),
+                ][..],
+                "ResNet",
+            ),
+            (
+                &[("conv1.weight", &[1, 1, 3, 3]), ("layer1.0.bn1.bias", x)],
+                "ResNet for small pictures (CIFAR)",
+            ),
             (&[("features.0.weight", &[1, 1, 11, 11])], "AlexNet"),
             (&[("features.0.weight", &[1, 1, 3, 3])], "VGG"),
             (&[("conv_stem.weight", x), ("blocks.0.0.conv_dw.weight", x)], "MobileNetV2 (timm names)"),
-            (&[("conv_stem.weight", x), ("blocks.0.0.se.conv_reduce.weight", x), ("bn2.weight", x)], "EfficientNet (timm names)"),
-            (&[("features.0.0.weight", x), ("features.1.conv.0.0.weight", x)], "MobileNetV2 (torchvision names)"),
+            (
+                &[("conv_stem.weight", x), ("blocks.0.0.se.conv_reduce.weight", x), ("bn2.weight", x)],
+                "EfficientNet (timm names)",
+            ),
+            (
+                &[("features.0.0.weight", x), ("features.1.conv.0.0.weight", x)],
+                "MobileNetV2 (torchvision names)",
+            ),
             (&[("patch_embed.proj.weight", x), ("blocks.0.attn.qkv.weight", x)], "ViT (timm names)"),
-            (&[("features.0.0.weight", x), ("features.1.0.layer_scale", x), ("features.1.0.block.0.weight", x)], "ConvNeXt (torchvision names)"),
-            (&[("features.0.0.weight", x), ("features.1.0.block.0.0.weight", x)], "EfficientNet (torchvision names)"),
+            (
+                &[
+                    ("features.0.0.weight", x),
+                    ("features.1.0.layer_scale", x),
+                    ("features.1.0.block.0.weight", x),
+                ],
+                "ConvNeXt (torchvision names)",
+            ),
+            (
+                &[("features.0.0.weight", x), ("features.1.0.block.0.0.weight", x)],
+                "EfficientNet (torchvision names)",
+            ),
         ] {
             assert_eq!(guess(keys), Some(expected));
         }

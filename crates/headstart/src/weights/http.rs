@@ -179,7 +179,9 @@ fn failure(error: ureq::Error) -> Failure {
         }
         ureq::Error::Timeout(_) => passing("the server does not answer"),
         ureq::Error::HostNotFound => Failure::Unreachable { reason: "the server's name is not known".into() },
-        ureq::Error::ConnectionFailed => Failure::Unreachable { reason: "the server cannot be reached".into() },
+        ureq::Error::ConnectionFailed => {
+            Failure::Unreachable { reason: "the server cannot be reached".into() }
+        }
         ureq::Error::Io(e) if e.kind() == std::io::ErrorKind::ConnectionRefused => {
             Failure::Unreachable { reason: "the server cannot be reached: connection refused".into() }
         }

@@ -130,7 +130,8 @@ mod tests {
     fn numbers_and_containers() {
         let (arena, value) = load(b"\x80\x04\x95\x00\x00\x00\x00\x00\x00\x00\x00](K\x01M\x00\x01J\xfe\xff\xff\xff\x8a\x02\x00\x80G?\xf8\x00\x00\x00\x00\x00\x00e.").unwrap();
         let Some(Node::List(items)) = arena.node(value) else { panic!("{value:?}") };
-        let expected = [Value::Int(1), Value::Int(256), Value::Int(-2), Value::Int(-32768), Value::Float(1.5)];
+        let expected =
+            [Value::Int(1), Value::Int(256), Value::Int(-2), Value::Int(-32768), Value::Float(1.5)];
         assert_eq!(items, &expected);
     }
 
@@ -146,7 +147,9 @@ mod tests {
 
     #[test]
     fn nonsense_is_refused_and_never_panics() {
-        for input in [&b"t."[..], b"R.", b"(0.", b"(NRa", b"h\x05.", b"u", b"\x80\x09.", b"\x8b\xff\xff\xff\xff", b"o"] {
+        for input in
+            [&b"t."[..], b"R.", b"(0.", b"(NRa", b"h\x05.", b"u", b"\x80\x09.", b"\x8b\xff\xff\xff\xff", b"o"]
+        {
             assert!(load(input).is_err(), "{input:?}");
         }
         // A few million bytes of xorshift noise, in short pieces so that many starts are tried.
@@ -163,4 +166,3 @@ mod tests {
         }
     }
 }
-

@@ -190,7 +190,9 @@ impl Arena {
                 match (self.str(key), key) {
                     (Some(key), _) if key.len() > MAX_NAME => {}
                     (Some(key), _) => self.walk(value, &join(key), depth + 1, visits, found),
-                    (None, Value::Int(n)) => self.walk(value, &join(&n.to_string()), depth + 1, visits, found),
+                    (None, Value::Int(n)) => {
+                        self.walk(value, &join(&n.to_string()), depth + 1, visits, found)
+                    }
                     _ => {}
                 }
             }
@@ -203,7 +205,9 @@ impl Arena {
             let Node::Object { class, args, .. } = self.node(value)? else { return None };
             let Node::Tuple(args) = self.node(*args)? else { return None };
             match self.global(*class)? {
-                ("torch._utils", "_rebuild_tensor_v2" | "_rebuild_tensor") => return self.strided(args, None),
+                ("torch._utils", "_rebuild_tensor_v2" | "_rebuild_tensor") => {
+                    return self.strided(args, None);
+                }
                 ("torch._utils", "_rebuild_tensor_v3") => {
                     return self.strided(args, Some(self.global(*args.get(6)?)?.1));
                 }

@@ -37,7 +37,11 @@ impl LoadReport {
         let mut parts = vec![format!("{} applied", tensors(self.applied.len()))];
         for (names, what) in [(&self.missing, "missing"), (&self.unused, "unused")] {
             if !names.is_empty() {
-                parts.push(format!("{} {what} ({})", names.len(), first(names.iter().map(|n| format!("`{n}`")))));
+                parts.push(format!(
+                    "{} {what} ({})",
+                    names.len(),
+                    first(names.iter().map(|n| format!("`{n}`")))
+                ));
             }
         }
         if !self.misshapen.is_empty() {

@@ -136,7 +136,10 @@ mod tests {
         let hub = |name: &str, revision: &str| {
             Source::Hub(HubRepo { name: name.into(), revision: revision.into() })
         };
-        assert_eq!(Source::parse("hf-hub:timm/resnet18.a1_in1k").unwrap(), hub("timm/resnet18.a1_in1k", "main"));
+        assert_eq!(
+            Source::parse("hf-hub:timm/resnet18.a1_in1k").unwrap(),
+            hub("timm/resnet18.a1_in1k", "main")
+        );
         assert_eq!(Source::parse("hf_hub:me/x@v1.0").unwrap(), hub("me/x", "v1.0"));
         assert_eq!(
             Source::parse("https://x.org/a/resnet18-f37072fd.pth?download=1").unwrap(),
@@ -154,7 +157,9 @@ mod tests {
         for text in ["weights.pth", "/nowhere/w.safetensors", "local-dir:/nowhere", "./nowhere"] {
             assert!(matches!(Source::parse(text), Err(Error::NotFound { .. })), "{text}");
         }
-        for text in ["hf-hub:", "hf-hub:name", "hf-hub:a/b/c", "hf-hub:../b", "hf-hub:a/b@", "hf-hub:a/b@../c"] {
+        for text in
+            ["hf-hub:", "hf-hub:name", "hf-hub:a/b/c", "hf-hub:../b", "hf-hub:a/b@", "hf-hub:a/b@../c"]
+        {
             assert!(matches!(Source::parse(text), Err(Error::BadModel { .. })), "{text}");
         }
     }
@@ -165,7 +170,8 @@ mod tests {
         let put = |name: &str| std::fs::write(dir.path().join(name), "x").unwrap();
         let found = || weights_in(dir.path()).map(|p| p.file_name().unwrap().to_string_lossy().into_owned());
         assert!(found().unwrap_err().to_string().contains("no weights file"));
-        for name in ["z.bin", "last.pth.tar", "b.safetensors", "a.safetensors", "model.pth", "pytorch_model.bin"]
+        for name in
+            ["z.bin", "last.pth.tar", "b.safetensors", "a.safetensors", "model.pth", "pytorch_model.bin"]
         {
             put(name);
             let expected = if name == "a.safetensors" { "a.safetensors" } else { name };

@@ -214,7 +214,9 @@ mod tests {
 
     #[test]
     fn other_files_are_refused_in_plain_words() {
-        for (text, reason) in [("{", "garbled"), ("{}", "architecture"), (r#"{"architecture":1}"#, "wrong type")] {
+        for (text, reason) in
+            [("{", "garbled"), ("{}", "architecture"), (r#"{"architecture":1}"#, "wrong type")]
+        {
             assert!(TimmConfig::parse(text).unwrap_err().contains(reason), "{text}");
         }
     }

@@ -105,8 +105,7 @@ impl Zip {
         if !header.starts_with(b"PK\x03\x04") {
             return Err(bad(format!("the header of `{name}` is garbled")));
         }
-        let data_at =
-            member.header_at + 30 + u64::from(u16_at(&header, 26)) + u64::from(u16_at(&header, 28));
+        let data_at = member.header_at + 30 + u64::from(u16_at(&header, 26)) + u64::from(u16_at(&header, 28));
         if data_at.checked_add(member.len).is_none_or(|end| end > self.file_len) {
             return Err(outside());
         }

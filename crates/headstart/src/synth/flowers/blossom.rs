@@ -3,10 +3,10 @@
 use std::f32::consts::{PI, TAU};
 
 use super::petal::{Dye, Light, Petal, Stance};
+use crate::rng::Rng;
 use crate::synth::canvas::{Canvas, Point};
 use crate::synth::colour::{Colour, mix, scale, smoothstep};
 use crate::synth::noise;
-use crate::synth::rng::Rng;
 
 /// The angle between successive florets of a flower head.
 const GOLDEN_ANGLE: f32 = 2.399_963;

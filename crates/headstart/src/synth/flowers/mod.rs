@@ -19,8 +19,8 @@ use rayon::prelude::*;
 use self::petal::{Dye, Light, Stance};
 use self::scene::Ground;
 use super::canvas::{Canvas, Point};
-use super::rng::Rng;
 use crate::error::{Error, Result};
+use crate::rng::Rng;
 
 /// The species [`flower`] can draw, in class order.
 pub const SPECIES: [&str; 5] = ["bellflower", "daisy", "poppy", "sunflower", "tulip"];

@@ -2,9 +2,9 @@
 
 use std::f32::consts::PI;
 
+use crate::rng::Rng;
 use crate::synth::canvas::{Canvas, Point};
 use crate::synth::colour::{Colour, hsv, jitter, mix, scale, smoothstep};
-use crate::synth::rng::Rng;
 
 /// Where a flower is and from where it is seen.
 #[derive(Debug, Clone, Copy)]

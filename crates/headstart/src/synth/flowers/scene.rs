@@ -1,10 +1,10 @@
 //! Everything around the flowers: the ground or sky behind, leaves in front, and the camera.
 
 use super::petal::{Light, leaf, ribbon};
+use crate::rng::Rng;
 use crate::synth::canvas::{Canvas, Point};
 use crate::synth::colour::{Colour, hsv, luma, mix, scale, smoothstep};
 use crate::synth::noise;
-use crate::synth::rng::Rng;
 
 /// What lies behind the flowers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

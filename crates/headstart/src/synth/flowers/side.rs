@@ -3,9 +3,9 @@
 use std::f32::consts::{PI, TAU};
 
 use super::petal::{Blade, Dye, Light, Stance, leaf, ribbon};
+use crate::rng::Rng;
 use crate::synth::canvas::{Canvas, Point};
 use crate::synth::colour::{Colour, mix, scale, smoothstep};
-use crate::synth::rng::Rng;
 
 /// Draws a stem from a flower down and out of the picture, sometimes with a leaf.
 pub(super) fn stem(canvas: &mut Canvas, from: Point, scale: f32, light: &Light, rng: &mut Rng) {

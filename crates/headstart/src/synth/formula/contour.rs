@@ -7,10 +7,10 @@
 use std::f32::consts::FRAC_PI_4;
 
 use super::{Palette, Pose, wave};
+use crate::rng::Rng;
 use crate::synth::canvas::Canvas;
 use crate::synth::colour::{Colour, mix, scale, smoothstep};
 use crate::synth::noise;
-use crate::synth::rng::Rng;
 
 /// How the repeated curve is inked.
 #[derive(Debug, Clone, Copy, PartialEq)]

@@ -6,9 +6,9 @@
 //! flames, so parts of the shape differ in colour but the colours themselves mean nothing.
 
 use super::{Palette, Pose};
+use crate::rng::Rng;
 use crate::synth::canvas::Canvas;
 use crate::synth::colour::{mix, scale};
-use crate::synth::rng::Rng;
 
 /// One affine map: `x' = a·x + b·y + e`, `y' = c·x + d·y + f`.
 #[derive(Debug, Clone, Copy)]

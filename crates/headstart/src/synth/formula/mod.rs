@@ -25,7 +25,7 @@ use self::texture::Texture;
 use super::canvas::{Canvas, Point};
 use super::colour::{Colour, hsv, luma, mix, smoothstep};
 use super::noise;
-use super::rng::Rng;
+use crate::rng::Rng;
 
 /// How many classes [`formula_picture`] can draw.
 pub const FORMULA_CLASSES: usize = FRACTALS + CONTOURS + texture::CLASSES;

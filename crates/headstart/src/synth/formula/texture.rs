@@ -5,10 +5,10 @@
 //! pattern lies, how it is turned and zoomed (by up to a fifth), and its colours do not.
 
 use super::{Palette, Pose, wave};
+use crate::rng::Rng;
 use crate::synth::canvas::{Canvas, Point};
 use crate::synth::colour::{scale, smoothstep};
 use crate::synth::noise;
-use crate::synth::rng::Rng;
 
 const WAVES: usize = 44;
 const STRIPES: usize = 32;

@@ -1,0 +1,255 @@
+//! The command line, as data. No logic.
+
+use std::path::PathBuf;
+
+use clap::{Parser, Subcommand};
+
+/// Transfer learning for images: photos and a pretrained network in, a classifier you can trust out.
+#[derive(Debug, Parser)]
+#[command(name = "headstart", version, max_term_width = 100)]
+pub struct Args {
+    /// Print one JSON document on stdout instead of text.
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// Show no progress.
+    #[arg(long, short, global = true)]
+    pub quiet: bool,
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run the main job on a small drawn picture set and the built-in backbone.
+    #[command(after_help = "Example:\n  headstart demo --out runs/demo")]
+    Demo(Demo),
+    /// Train a classifier on a folder of photos.
+    #[command(
+        after_help = "Examples:\n  headstart fit photos/ --model resnet18 --recipe head\n  headstart fit photos/ --model resnet18 --weights resnet18.safetensors --recipe finetune --out runs/bees"
+    )]
+    Fit(Fit),
+    /// Measure a bundle, or a network with its original classes, on labelled photos.
+    #[command(
+        after_help = "Examples:\n  headstart evaluate runs/bees photos/\n  headstart evaluate resnet18.safetensors imagenet/val --model resnet18"
+    )]
+    Evaluate(Evaluate),
+    /// Name what is on photos.
+    #[command(after_help = "Example:\n  headstart predict runs/bees a.jpg b.jpg --top 3")]
+    Predict(Predict),
+    /// Write the embeddings of photos.
+    #[command(after_help = "Example:\n  headstart embed photos/ --model resnet18 --output features.safetensors")]
+    Embed(Embed),
+    /// Run a network on a raw tensor, to check parity with other tools.
+    #[command(
+        after_help = "Example:\n  headstart forward --model resnet18 --weights r18.safetensors --input x.npy --tap layer4 --output y.npy"
+    )]
+    Forward(Forward),
+    /// Write a bundle for other tools.
+    #[command(after_help = "Example:\n  headstart export runs/bees --to safetensors --out bees-timm")]
+    Export(Export),
+    /// List the networks of the zoo.
+    #[command(after_help = "Example:\n  headstart models resnet")]
+    Models(Models),
+    /// List the layers of a network by checkpoint name.
+    #[command(after_help = "Example:\n  headstart describe resnet18 --freeze 'layer4.*'")]
+    Describe(Describe),
+    /// Download and verify weights.
+    #[command(after_help = "Example:\n  headstart pull resnet18.a1_in1k")]
+    Pull(Pull),
+    /// Show or clear what is downloaded.
+    #[command(after_help = "Examples:\n  headstart cache\n  headstart cache --remove resnet18-f37072fd.pth")]
+    Cache(CacheArgs),
+    /// Train the built-in backbone anew on formula-generated pictures.
+    #[command(after_help = "Example:\n  headstart pretrain --minutes 20 --out nano.safetensors")]
+    Pretrain(Pretrain),
+}
+
+/// Which network, with which weights.
+#[derive(Clone, Debug, clap::Args)]
+pub struct ModelArgs {
+    /// Network, as `headstart models` lists them; a tag picks weights: `resnet18.a1_in1k`.
+    #[arg(long, short)]
+    pub model: Option<String>,
+    /// Weights: a file, a name, `hf-hub:org/name[@rev]` or `local-dir:PATH`.
+    #[arg(long, short)]
+    pub weights: Option<String>,
+    /// Overrides the padding: `same` or empty, as in timm.
+    #[arg(long)]
+    pub pad_type: Option<String>,
+    /// Overrides BatchNorm's epsilon.
+    #[arg(long)]
+    pub bn_eps: Option<f64>,
+    /// Side of the square input in pixels.
+    #[arg(long)]
+    pub size: Option<usize>,
+}
+
+#[derive(Debug, clap::Args)]
+pub struct Demo {
+    /// Run folder.
+    #[arg(long, default_value = "runs/demo")]
+    pub out: PathBuf,
+    /// Seed of pictures and training.
+    #[arg(long, default_value_t = 0)]
+    pub seed: u64,
+}
+
+#[derive(Debug, clap::Args)]
+pub struct Fit {
+    /// `root/{train,val}/CLASS/*`, `root/CLASS/*`, or a CSV manifest.
+    pub data: PathBuf,
+    #[command(flatten)]
+    pub model: ModelArgs,
+    /// `head`, `finetune`, `scratch`, or a TOML file.
+    #[arg(long, default_value = "finetune")]
+    pub recipe: String,
+    /// Groups or name patterns to keep frozen in every phase.
+    #[arg(long)]
+    pub freeze: Vec<String>,
+    /// The head: `linear`, `mlp`, or a chain such as `bn | linear(256) | relu | linear`.
+    #[arg(long)]
+    pub head: Option<String>,
+    /// Epochs of the last phase.
+    #[arg(long)]
+    pub epochs: Option<usize>,
+    /// Peak rate of the last phase; anchors by group are scaled along.
+    #[arg(long)]
+    pub lr: Option<f64>,
+    /// Pictures a step.
+    #[arg(long)]
+    pub batch_size: Option<usize>,
+    /// Augmented views cached for a frozen prefix.
+    #[arg(long)]
+    pub views: Option<usize>,
+    /// Seed of every random choice.
+    #[arg(long)]
+    pub seed: Option<u64>,
+    /// Share of the photos set aside when the data has no validation part.
+    #[arg(long, default_value_t = 0.2)]
+    pub val_share: f64,
+    /// Run folder.
+    #[arg(long)]
+    pub out: Option<PathBuf>,
+    /// Go on from the run folder's checkpoint.
+    #[arg(long)]
+    pub resume: bool,
+    /// Make unreadable photos an error.
+    #[arg(long)]
+    pub strict: bool,
+    /// Print the plan and train nothing.
+    #[arg(long)]
+    pub explain: bool,
+}
+
+#[derive(Debug, clap::Args)]
+pub struct Evaluate {
+    /// A bundle or run folder, or weights with `--model`.
+    pub what: String,
+    /// Photos in class folders, or a CSV manifest.
+    pub data: PathBuf,
+    #[command(flatten)]
+    pub model: ModelArgs,
+    /// Which part of a split data set.
+    #[arg(long, default_value = "val")]
+    pub split: String,
+}
+
+#[derive(Debug, clap::Args)]
+pub struct Predict {
+    /// A bundle or run folder.
+    pub bundle: PathBuf,
+    /// Photos.
+    #[arg(required = true)]
+    pub files: Vec<PathBuf>,
+    /// How many labels a photo.
+    #[arg(long, default_value_t = 3)]
+    pub top: usize,
+}
+
+#[derive(Debug, clap::Args)]
+pub struct Embed {
+    /// Photos in class folders, or a CSV manifest.
+    pub data: PathBuf,
+    #[command(flatten)]
+    pub model: ModelArgs,
+    /// A bundle to take the network from.
+    #[arg(long)]
+    pub bundle: Option<PathBuf>,
+    /// Where to write: `.safetensors` or `.npy`.
+    #[arg(long, short)]
+    pub output: PathBuf,
+}
+
+#[derive(Debug, clap::Args)]
+pub struct Forward {
+    #[command(flatten)]
+    pub model: ModelArgs,
+    /// A `.npy` of float32, `[N, 3, H, W]`.
+    #[arg(long)]
+    pub input: PathBuf,
+    /// Intermediates to write beside the output, as `OUTPUT.TAP.npy`.
+    #[arg(long)]
+    pub tap: Vec<String>,
+    /// Where the logits go.
+    #[arg(long, short)]
+    pub output: PathBuf,
+}
+
+#[derive(Debug, clap::Args)]
+pub struct Export {
+    /// A bundle or run folder.
+    pub bundle: PathBuf,
+    /// The format.
+    #[arg(long, value_parser = ["safetensors"])]
+    pub to: String,
+    /// Whose names the tensors get.
+    #[arg(long, value_parser = ["timm", "torchvision"], default_value = "timm")]
+    pub names: String,
+    /// Folder to write.
+    #[arg(long)]
+    pub out: PathBuf,
+}
+
+#[derive(Debug, clap::Args)]
+pub struct Models {
+    /// Part of a name.
+    pub filter: Option<String>,
+}
+
+#[derive(Debug, clap::Args)]
+pub struct Describe {
+    /// Network.
+    pub model: String,
+    /// Show these groups or name patterns as frozen.
+    #[arg(long)]
+    pub freeze: Vec<String>,
+    /// Number of classes of the head.
+    #[arg(long, default_value_t = 1000)]
+    pub classes: usize,
+}
+
+#[derive(Debug, clap::Args)]
+pub struct Pull {
+    /// Weights by name.
+    pub name: String,
+}
+
+#[derive(Debug, clap::Args)]
+pub struct CacheArgs {
+    /// Remove the entry of this name.
+    #[arg(long)]
+    pub remove: Option<String>,
+}
+
+#[derive(Debug, clap::Args)]
+pub struct Pretrain {
+    /// How long to train.
+    #[arg(long, default_value_t = 20.0)]
+    pub minutes: f64,
+    /// Seed.
+    #[arg(long, default_value_t = 0)]
+    pub seed: u64,
+    /// Where the weights go.
+    #[arg(long)]
+    pub out: PathBuf,
+}

@@ -1,0 +1,5 @@
+//! Everything the command shows a person.
+
+pub mod error;
+pub mod progress;
+pub mod table;

@@ -1,0 +1,274 @@
+//! Winograd's F(4x4, 3x3): 36 products instead of 144 for 16 outputs of a 3x3 layer of stride 1.
+//!
+//! The map is cut into tiles of 4x4 outputs, which read 6x6 inputs. A tile's inputs are transformed
+//! into 36 values a channel (`V`), as are the 3x3 weights once (`U`); for each of the 36 a matrix
+//! product over channels, by the micro-kernel of `direct.rs`, gives `M`; 36 values of `M` transform
+//! into 16 outputs. Points 0, ±1, ±2, ∞ (Lavin and Gray, arXiv:1509.09308); the error is about 1e-5 of
+//! the largest output where direct sums have 1e-6, and an infinity spreads to its tile as NaN.
+//!
+//! Up to 128 channels a thread takes a band of tiles through all steps in its L2. Beyond that `U` alone
+//! exceeds it, so the threads share each step of a large band, and read `U` once.
+
+use super::direct::Finish;
+use super::micro::{self, Blocking, Tile};
+use super::{Act, transform};
+use crate::threads::{SharedMut, parallel_for};
+use crate::{Level, scratch};
+
+/// The 3x3 layer of stride 1 to compute; backward-data is one too.
+#[derive(Clone, Copy)]
+pub(super) struct Layer {
+    pub n: usize,
+    /// Input rows, columns, channels.
+    pub input: [usize; 3],
+    /// Output rows, columns, channels.
+    pub output: [usize; 3],
+    /// Input row and column under the first tap of output (0, 0).
+    pub origin: [isize; 2],
+}
+
+/// Tiles have this many output rows and columns, and two more of inputs.
+const SIDE: usize = 4;
+
+/// Values of a transformed tile.
+const POINTS: usize = 36;
+
+/// Bytes of `V` and `M` that stay in L2 beside the stream of `U`, and those that stay in L3.
+const BAND_BYTES: usize = 576 << 10;
+const SHARED_BYTES: usize = 12 << 20;
+
+/// Largest `U` that each thread may stream for itself.
+const STREAMED_BYTES: usize = 3 << 20;
+
+impl Layer {
+    fn tile_rows(&self) -> usize {
+        self.output[0].div_ceil(SIDE)
+    }
+
+    fn tile_columns(&self) -> usize {
+        self.output[1].div_ceil(SIDE)
+    }
+
+    fn tiles(&self) -> usize {
+        self.n * self.tile_rows() * self.tile_columns()
+    }
+
+    /// Tells whether the products saved outweigh reading `U`, 4 times the weights, for this map.
+    /// `transforms`: how often `U` is written and read for one use.
+    pub(super) fn pays(&self, transforms: usize) -> bool {
+        let [c_in, c_out] = [self.input[2], self.output[2]];
+        if c_in < 32 || c_out < 32 || !c_in.is_multiple_of(16) || !c_out.is_multiple_of(16) {
+            return false;
+        }
+        // In products a weight; 3.6 ns a weight at 40 GB/s is 970 of them at 540 GFLOP/s.
+        let toll = if POINTS * 4 * c_in * c_out > 8 << 20 { 970 } else { 140 };
+        let pixels = self.n * self.output[0] * self.output[1];
+        9 * pixels > POINTS * self.tiles() + toll * transforms
+    }
+}
+
+/// Floats between two points of `U`; not a multiple of 4096 bytes, or all would share a cache set.
+fn u_step(level: Level, c_in: usize, c_out: usize) -> usize {
+    Blocking::of(level).panels_len(c_out, c_in) + 16
+}
+
+/// Floats of `U` for a layer.
+pub(super) fn u_len(level: Level, c_in: usize, c_out: usize) -> usize {
+    POINTS * u_step(level, c_in, c_out)
+}
+
+/// Transforms packed 3x3 weights, `[panel][9][c_in][width]`, into `U`: `[36][panel][c_in][width]`.
+pub(super) fn transform_weight(level: Level, c_in: usize, c_out: usize, panels: &[f32], u: &mut [f32]) {
+    let blocking = Blocking::of(level);
+    assert_eq!(panels.len(), blocking.panels_len(c_out, 9 * c_in));
+    assert_eq!(u.len(), u_len(level, c_in, c_out));
+    let step = u_step(level, c_in, c_out);
+    let u = SharedMut::new(u);
+    let parts = c_in.div_ceil(16);
+    parallel_for(c_out.div_ceil(blocking.nr) * parts, |task| {
+        let (p, part) = (task / parts, task % parts);
+        let width = blocking.width(blocking.nr.min(c_out - p * blocking.nr));
+        let from = p * blocking.nr * c_in;
+        for c in part * 16..c_in.min(part * 16 + 16) {
+            let taps: [&[f32]; 9] = std::array::from_fn(|t| &panels[9 * from + (t * c_in + c) * width..][..width]);
+            // SAFETY: each task writes its own channels of its own panel.
+            let points =
+                std::array::from_fn(|point| unsafe { u.part(point * step + from + c * width, width) });
+            transform::weight(level, taps, points);
+        }
+    });
+}
+
+/// Computes the layer into `y` from `U`.
+pub(super) fn run(level: Level, layer: &Layer, x: &[f32], u: &[f32], finish: Finish, y: &mut [f32]) {
+    let [in_h, in_w, c_in] = layer.input;
+    let [out_h, out_w, c_out] = layer.output;
+    assert_eq!(x.len(), layer.n * in_h * in_w * c_in);
+    assert_eq!(y.len(), layer.n * out_h * out_w * c_out);
+    assert_eq!(u.len(), u_len(level, c_in, c_out));
+    assert!(finish.bias.is_none_or(|b| b.len() == c_out) && finish.residual.is_none_or(|r| r.len() == y.len()));
+    let tiles = layer.tiles();
+    if tiles == 0 {
+        return;
+    }
+
+    let mr = Blocking::of(level).mr;
+    let tile_bytes = POINTS * 4 * (c_in + c_out);
+    let alone = BAND_BYTES / tile_bytes >= mr && POINTS * 4 * c_in * c_out <= STREAMED_BYTES;
+    let most = (if alone { BAND_BYTES } else { SHARED_BYTES } / tile_bytes / mr).max(1) * mr;
+    // Equal bands, whole micro-tiles.
+    let most = if alone { most.min(tiles.div_ceil(8)) } else { most };
+    let band = tiles.div_ceil(tiles.div_ceil(most)).next_multiple_of(mr).min(tiles);
+    let work = Work { level, layer, x, u, finish, y: SharedMut::new(y) };
+    let bands = tiles.div_ceil(band);
+    let run_band = |b: usize| work.run(b * band, band.min(tiles - b * band));
+    if alone {
+        parallel_for(bands, run_band);
+    } else {
+        (0..bands).for_each(run_band);
+    }
+}
+
+struct Work<'a> {
+    level: Level,
+    layer: &'a Layer,
+    x: &'a [f32],
+    u: &'a [f32],
+    finish: Finish<'a>,
+    y: SharedMut<'a, f32>,
+}
+
+/// Rows of `V` and `M` are padded so that the rows of a micro-tile do not share a cache set.
+fn padded(channels: usize) -> usize {
+    if channels.is_multiple_of(256) { channels + 16 } else { channels }
+}
+
+impl Work<'_> {
+    /// Takes `count` tiles from `first` on through all steps. The steps' tasks run in this thread
+    /// alone when it is itself a task.
+    fn run(&self, first: usize, count: usize) {
+        let v_step = count * padded(self.layer.input[2]) + 16;
+        let m_step = count * padded(self.layer.output[2]) + 16;
+        scratch::with(POINTS * v_step, |v| {
+            scratch::with(POINTS * m_step, |m| {
+                self.transform_inputs(first, count, v, v_step);
+                self.multiply(count, v, v_step, m, m_step);
+                self.transform_outputs(first, count, m, m_step);
+            });
+        });
+    }
+
+    /// Image, and first output row and column of a tile.
+    fn place(&self, tile: usize) -> [usize; 3] {
+        let (rows, columns) = (self.layer.tile_rows(), self.layer.tile_columns());
+        [tile / columns / rows, tile / columns % rows * SIDE, tile % columns * SIDE]
+    }
+
+    fn transform_inputs(&self, first: usize, count: usize, v: &mut [f32], v_step: usize) {
+        let [in_h, in_w, c_in] = self.layer.input;
+        let row = padded(c_in);
+        let v = SharedMut::new(v);
+        parallel_for(count.div_ceil(4), |task| {
+            scratch::with(c_in, |zeros| {
+                zeros.fill(0.0);
+                for t in task * 4..count.min(task * 4 + 4) {
+                    let [image, out_y, out_x] = self.place(first + t);
+                    let inputs: [&[f32]; POINTS] = std::array::from_fn(|point| {
+                        let y = (out_y + point / 6).checked_add_signed(self.layer.origin[0]);
+                        let x = (out_x + point % 6).checked_add_signed(self.layer.origin[1]);
+                        match (y.filter(|y| *y < in_h), x.filter(|x| *x < in_w)) {
+                            (Some(y), Some(x)) => &self.x[((image * in_h + y) * in_w + x) * c_in..][..c_in],
+                            _ => &*zeros,
+                        }
+                    });
+                    // SAFETY: each task writes its own tiles of each point.
+                    let points =
+                        std::array::from_fn(|point| unsafe { v.part(point * v_step + t * row, c_in) });
+                    transform::input(self.level, inputs, points);
+                }
+            });
+        });
+    }
+
+    fn multiply(&self, count: usize, v: &[f32], v_step: usize, m: &mut [f32], m_step: usize) {
+        let (c_in, c_out) = (self.layer.input[2], self.layer.output[2]);
+        let (v_row, m_row) = (padded(c_in), padded(c_out));
+        let blocking = Blocking::of(self.level);
+        let u_step = u_step(self.level, c_in, c_out);
+        let panels = c_out.div_ceil(blocking.nr);
+        let splits = if panels >= 8 { 2 } else { 1 };
+        let groups = count.div_ceil(blocking.mr);
+        let m = SharedMut::new(m);
+        parallel_for(POINTS * splits, |task| {
+            let (point, split) = (task / splits, task % splits);
+            for p in split * panels / splits..(split + 1) * panels / splits {
+                let from = p * blocking.nr;
+                let cols = blocking.nr.min(c_out - from);
+                let width = blocking.width(cols);
+                let panel = &self.u[point * u_step + from * c_in..][..c_in * width];
+                for group in 0..groups {
+                    let (start, end) = (group * count / groups, (group + 1) * count / groups);
+                    let v = &v[point * v_step + start * v_row..][..(end - start) * v_row];
+                    // SAFETY: each task writes its own columns of its own point; no other part of the
+                    // same elements is live while the micro-kernel runs.
+                    let y = unsafe {
+                        m.part(point * m_step + start * m_row + from, (end - start - 1) * m_row + cols)
+                    };
+                    let mut rows = [std::ptr::null::<f32>(); 16];
+                    let mut at = [0; 16];
+                    for r in 0..end - start {
+                        rows[r] = v[r * v_row..].as_ptr();
+                        at[r] = r * m_row;
+                    }
+                    let tile = Tile {
+                        rows: rows.as_ptr(),
+                        taps: 1,
+                        depth: c_in,
+                        panel: panel.as_ptr(),
+                        bias: std::ptr::null(),
+                        residual: std::ptr::null(),
+                        y: y.as_mut_ptr(),
+                        at: at.as_ptr(),
+                        cols,
+                        act: Act::None,
+                    };
+                    // SAFETY: each row has `c_in` floats, the panel `c_in * width`, and `y` reaches
+                    // `cols` floats past the last offset.
+                    unsafe { micro::tile(self.level, end - start, &tile) };
+                }
+            }
+        });
+    }
+
+    fn transform_outputs(&self, first: usize, count: usize, m: &[f32], m_step: usize) {
+        let [out_h, out_w, c_out] = self.layer.output;
+        let row = padded(c_out);
+        let (low, high) = micro::limits(self.finish.act);
+        parallel_for(count.div_ceil(4), |task| {
+            scratch::with(c_out, |rest| {
+                for t in task * 4..count.min(task * 4 + 4) {
+                    let [image, out_y, out_x] = self.place(first + t);
+                    let points = std::array::from_fn(|point| &m[point * m_step + t * row..][..c_out]);
+                    let at: [Option<usize>; 16] = std::array::from_fn(|i| {
+                        let (y, x) = (out_y + i / SIDE, out_x + i % SIDE);
+                        (y < out_h && x < out_w).then(|| ((image * out_h + y) * out_w + x) * c_out)
+                    });
+                    // Outputs beyond the map go where no one reads them.
+                    let rest = rest.as_mut_ptr();
+                    let outputs = at.map(|at| match at {
+                        // SAFETY: each task writes its own tiles' pixels.
+                        Some(at) => unsafe { self.y.part(at, c_out) }.as_mut_ptr(),
+                        None => rest,
+                    });
+                    let residuals = self.finish.residual.map(|r| {
+                        at.map(|at| at.map_or(points[0].as_ptr(), |at| r[at..][..c_out].as_ptr()))
+                    });
+                    // SAFETY: every pointer leads to `c_out` floats; only `rest` is written twice.
+                    unsafe {
+                        transform::output(self.level, points, self.finish.bias, residuals, [low, high], outputs);
+                    }
+                }
+            });
+        });
+    }
+}

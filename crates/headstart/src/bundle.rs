@@ -1,0 +1,263 @@
+//! The bundle: a folder of plain files that is the trained classifier.
+//!
+//! `model.safetensors` and `config.json` are timm's `local-dir:` format; `bundle.json` holds what timm
+//! has no word for (the head, the pipeline, calibration); `labels.txt`, `recipe.toml`, `metrics.json`
+//! and `receipt.json` say what it knows, how it was made, how good it is and from what. A tensor that
+//! equals its source is written with the source's own bytes, so frozen weights can be compared bit by bit.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use burn::tensor::Device;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use crate::error::{Error, Result};
+use crate::image::Pipeline;
+use crate::models::spec::InputSpec;
+use crate::models::{Dialect, ModelOptions, Network, PadType};
+use crate::pretrained::{self, HeadRule};
+use crate::weights::{self, Entry, StateDict, safetensors};
+
+const VERSION: u32 = 1;
+
+/// A classifier ready for use.
+#[derive(Debug)]
+pub struct Bundle {
+    /// Where it was read from.
+    pub path: PathBuf,
+    /// The network, for inference.
+    pub network: Network,
+    /// Class names, in the order of the logits.
+    pub classes: Vec<String>,
+    /// What to do to a picture.
+    pub pipeline: Pipeline,
+    /// Divisor of the logits that makes probabilities honest.
+    pub temperature: f64,
+}
+
+/// What goes into a bundle.
+#[derive(Debug)]
+pub struct Contents<'a> {
+    /// The trained network.
+    pub network: &'a Network,
+    /// Class names, in the order of the logits.
+    pub classes: &'a [String],
+    /// The evaluation pipeline.
+    pub pipeline: &'a Pipeline,
+    /// Preprocessing, for timm's config.
+    pub input: &'a InputSpec,
+    /// Temperature fitted on validation.
+    pub temperature: f64,
+    /// The resolved recipe.
+    pub recipe: &'a str,
+    /// Scores, as JSON.
+    pub metrics: Value,
+    /// Where data and weights came from, as JSON.
+    pub receipt: Value,
+    /// The weights training started from.
+    pub source: Option<&'a StateDict>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Card {
+    version: u32,
+    model: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pad_type: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    bn_eps: Option<f64>,
+    head: String,
+    classes: Vec<String>,
+    pipeline: String,
+    temperature: f64,
+}
+
+/// Reads timm's word for a padding.
+pub fn pad_type(word: &str) -> Result<Option<PadType>> {
+    match word {
+        "" => Ok(Some(PadType::Torch)),
+        "same" => Ok(Some(PadType::Same)),
+        other => Err(Error::BadModel {
+            what: format!("`{other}` is not a padding"),
+            hint: "pad_type is `same` or empty".into(),
+        }),
+    }
+}
+
+/// Collects a network's tensors under a dialect's names; what equals `source` keeps the source's bytes.
+pub fn state_dict(network: &Network, dialect: Dialect, source: Option<&StateDict>) -> StateDict {
+    let mut dict = StateDict::new("");
+    for (name, shape, values) in network.state() {
+        let foreign = network.foreign(dialect, &name);
+        let shape = network.foreign_shape(dialect, &name, &shape);
+        let same = source.and_then(|s| {
+            let names = [Dialect::Own].iter().chain(network.dialects());
+            let found = names.filter_map(|d| s.get(&network.foreign(*d, &name)));
+            found.into_iter().find(|e| e.dtype.is_float() && e.to_f32() == values)
+        });
+        let entry = match same {
+            Some(entry) => Entry { shape: shape.clone(), ..entry.clone() },
+            None => Entry::from_f32(&shape, &values),
+        };
+        let counter = foreign.strip_suffix("running_var").map(|layer| format!("{layer}num_batches_tracked"));
+        dict.insert(foreign, entry);
+        if let Some(counter) = counter {
+            // PyTorch's strict loading wants the counter; nothing here reads it.
+            let old = source.and_then(|s| s.get(&counter)).cloned();
+            dict.insert(counter, old.unwrap_or_else(|| Entry::from_i64(&[], &[0])));
+        }
+    }
+    dict.metadata.insert("format".into(), "pt".into());
+    dict
+}
+
+/// Returns the dialect other tools expect of a network's files.
+pub fn exchange_dialect(network: &Network) -> Dialect {
+    if network.dialects().contains(&Dialect::Timm) { Dialect::Timm } else { Dialect::Own }
+}
+
+impl Contents<'_> {
+    /// Writes the bundle as `folder`, whole or not at all; an older bundle there is replaced.
+    pub fn save(&self, folder: &Path) -> Result<()> {
+        let fresh = folder.with_extension(format!("new-{}", std::process::id()));
+        let written = self.write_into(&fresh).and_then(|()| replace(&fresh, folder));
+        if written.is_err() {
+            // What is left of the attempt is useless; the error already says what matters.
+            let _ = fs::remove_dir_all(&fresh);
+        }
+        written
+    }
+
+    fn write_into(&self, folder: &Path) -> Result<()> {
+        fs::create_dir_all(folder).map_err(Error::write(folder))?;
+        let options = self.network.options();
+        let card = Card {
+            version: VERSION,
+            model: self.network.row().name.into(),
+            pad_type: options.pad_type.map(|p| if p == PadType::Same { "same".into() } else { String::new() }),
+            bn_eps: options.bn_eps,
+            head: options.head.to_string(),
+            classes: self.classes.to_vec(),
+            pipeline: self.pipeline.to_string(),
+            temperature: self.temperature,
+        };
+        let pretty = |value: &Value| serde_json::to_string_pretty(value).expect("JSON from plain data") + "\n";
+        let files = [
+            ("bundle.json", pretty(&json!(card))),
+            ("config.json", pretty(&timm_config(self.network, self.classes, self.input))),
+            ("labels.txt", self.classes.join("\n") + "\n"),
+            ("recipe.toml", self.recipe.to_string()),
+            ("metrics.json", pretty(&self.metrics)),
+            ("receipt.json", pretty(&self.receipt)),
+        ];
+        let dict = state_dict(self.network, exchange_dialect(self.network), self.source);
+        safetensors::write(&folder.join("model.safetensors"), &dict)?;
+        for (name, text) in files {
+            let path = folder.join(name);
+            fs::write(&path, text).map_err(Error::write(&path))?;
+        }
+        Ok(())
+    }
+}
+
+/// Puts a finished folder in its place.
+fn replace(fresh: &Path, folder: &Path) -> Result<()> {
+    let old = folder.with_extension(format!("old-{}", std::process::id()));
+    let had_one = folder.exists();
+    if had_one {
+        fs::rename(folder, &old).map_err(Error::write(folder))?;
+    }
+    fs::rename(fresh, folder).map_err(Error::write(folder))?;
+    if had_one {
+        fs::remove_dir_all(&old).map_err(Error::write(&old))?;
+    }
+    Ok(())
+}
+
+/// Describes a network in timm's `config.json` schema.
+pub fn timm_config(network: &Network, classes: &[String], input: &InputSpec) -> Value {
+    let row = network.row();
+    let timm = row.timm.unwrap_or(crate::models::spec::TimmName { architecture: row.name, model_args: None });
+    let options = network.options();
+    let mut args: serde_json::Map<String, Value> =
+        timm.model_args.map_or_else(Default::default, |a| serde_json::from_str(a).expect("rows hold JSON objects"));
+    if let Some(pad) = options.pad_type {
+        args.insert("pad_type".into(), json!(if pad == PadType::Same { "same" } else { "" }));
+    }
+    if let Some(eps) = options.bn_eps {
+        args.insert("bn_eps".into(), json!(eps));
+    }
+    let dialect = exchange_dialect(network);
+    let mut config = json!({
+        "architecture": timm.architecture,
+        "num_classes": classes.len(),
+        "num_features": row.num_features,
+        "label_names": classes,
+        "pretrained_cfg": {
+            "tag": "headstart",
+            "custom_load": false,
+            "input_size": [3, input.size, input.size],
+            "fixed_input_size": false,
+            "interpolation": input.filter.name(),
+            "crop_pct": input.crop_pct,
+            "crop_mode": "center",
+            "mean": input.mean,
+            "std": input.std,
+            "num_classes": classes.len(),
+            "pool_size": null,
+            "first_conv": network.foreign(dialect, &first_conv(network)),
+            "classifier": network.foreign(dialect, network.classifier()),
+        },
+    });
+    if !args.is_empty() {
+        config["model_args"] = Value::Object(args);
+    }
+    config
+}
+
+/// Names the first convolution.
+fn first_conv(network: &Network) -> String {
+    let params = network.params();
+    let first = params.iter().find(|p| p.shape.len() == 4).expect("networks of the zoo begin with a convolution");
+    first.name.trim_end_matches(".weight").to_string()
+}
+
+impl Bundle {
+    /// Reads a bundle.
+    pub fn open(path: &Path) -> Result<Self> {
+        let bad = |reason: String| Error::BadBundle { path: path.to_path_buf(), reason };
+        if !path.exists() {
+            return Err(Error::NotFound { path: path.to_path_buf() });
+        }
+        // A run folder holds its bundle one level down.
+        let nested = path.join("bundle");
+        let path = if !path.join("bundle.json").exists() && nested.is_dir() { &nested } else { path };
+        let card = path.join("bundle.json");
+        if !card.exists() {
+            return Err(bad("it has no `bundle.json`".into()));
+        }
+        let text = fs::read_to_string(&card).map_err(Error::read(&card))?;
+        let card: Card = serde_json::from_str(&text).map_err(|e| bad(format!("`bundle.json`: {e}")))?;
+        if card.version != VERSION {
+            return Err(bad(format!("it has version {}, this program reads {VERSION}", card.version)));
+        }
+        let options = ModelOptions {
+            num_classes: card.classes.len(),
+            head: card.head.parse()?,
+            pad_type: card.pad_type.as_deref().map_or(Ok(None), pad_type)?,
+            bn_eps: card.bn_eps,
+        };
+        let network = Network::new(&card.model, &options, &Device::flex())?;
+        let dict = weights::read(&path.join("model.safetensors"))?;
+        let (network, _) = pretrained::load(network, &dict, HeadRule::Keep)?;
+        Ok(Self {
+            path: path.to_path_buf(),
+            network: crate::models::frozen(&network),
+            classes: card.classes,
+            pipeline: card.pipeline.parse()?,
+            temperature: card.temperature,
+        })
+    }
+}

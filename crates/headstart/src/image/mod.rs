@@ -1,0 +1,25 @@
+//! Pictures: decoding, one-line preprocessing pipelines, augmentation, mixing.
+//!
+//! [`decode()`] turns a file into 8-bit RGB; a [`Pipeline`] turns that into normalised `f32` in
+//! `[height][width][3]` order; a [`Key`] makes every random choice depend on (seed, epoch, sample,
+//! operation) alone. Evaluation follows torchvision and PIL to the grey level; random operations
+//! follow their distributions, not their random numbers. Files and batches live in `data`.
+
+pub mod augment;
+pub mod color;
+pub mod decode;
+pub mod geometry;
+pub mod key;
+pub mod mix;
+mod parse;
+#[cfg(test)]
+mod parse_tests;
+pub mod resize;
+pub mod transform;
+
+pub use ::image::RgbImage;
+pub use decode::{MAX_PIXELS, check, decode, decode_bytes};
+pub use key::Key;
+pub use mix::{Mix, mix};
+pub use resize::Interp;
+pub use transform::{CropMode, Op, Pipeline};

@@ -1,0 +1,461 @@
+//! Preprocessing as data: a pipeline is one line of text, and the same line trains, evaluates and ships.
+//!
+//! ```text
+//! resize_short(256, bilinear) | center_crop(224) | normalize(imagenet)
+//! random_resized_crop(224, bicubic) | flip_lr(0.5) | rand_augment(2, 9) | normalize(imagenet) | erasing(0.25)
+//! ```
+//!
+//! Deterministic operations equal torchvision's on a PIL image; the text form is in `parse.rs`.
+
+use std::borrow::Cow;
+
+use ::image::RgbImage;
+
+use super::augment::{self, Jitter};
+use super::geometry;
+use super::key::Key;
+use super::resize::{self, Interp, Rect};
+use crate::error::{Error, Result};
+
+/// One step of a pipeline.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Op {
+    /// Resizes the shorter side, keeping the shape: torchvision's `Resize(n)`.
+    ResizeShort {
+        /// The shorter side.
+        size: u32,
+        /// The filter.
+        interp: Interp,
+    },
+    /// Resizes the longer side, keeping the shape: timm's `border` mode.
+    ResizeLong {
+        /// The longer side.
+        size: u32,
+        /// The filter.
+        interp: Interp,
+    },
+    /// Resizes both sides, whatever the shape: timm's `squash` mode.
+    Resize {
+        /// Height.
+        height: u32,
+        /// Width.
+        width: u32,
+        /// The filter.
+        interp: Interp,
+    },
+    /// Cuts out the centre; paints what is missing.
+    CenterCrop {
+        /// Side of the square.
+        size: u32,
+        /// Colour of what is missing.
+        fill: [u8; 3],
+    },
+    /// Adds a border on all four sides.
+    Pad {
+        /// Width of the border.
+        border: u32,
+        /// Its colour.
+        fill: [u8; 3],
+    },
+    /// Cuts a random window and resizes it: the usual training crop.
+    RandomResizedCrop {
+        /// Side of the resulting square.
+        size: u32,
+        /// Least and greatest share of the area.
+        scale: [f32; 2],
+        /// Least and greatest width over height.
+        ratio: [f32; 2],
+        /// The filter.
+        interp: Interp,
+    },
+    /// Cuts a square at a random place.
+    RandomCrop {
+        /// Its side.
+        size: u32,
+    },
+    /// Mirrors left and right with probability `p`.
+    FlipLr {
+        /// The probability.
+        p: f32,
+    },
+    /// Mirrors top and bottom with probability `p`.
+    FlipUd {
+        /// The probability.
+        p: f32,
+    },
+    /// Turns by a random angle in `± degrees`.
+    Rotate {
+        /// The largest angle.
+        degrees: f32,
+        /// `Nearest` or `Bilinear`.
+        interp: Interp,
+    },
+    /// Changes brightness, contrast, saturation and hue in random order.
+    ColorJitter(Jitter),
+    /// RandAugment: `n` operations at level `m` of 30.
+    RandAugment {
+        /// How many.
+        n: u32,
+        /// How strong.
+        m: u32,
+    },
+    /// TrivialAugment-Wide: one operation at a random level.
+    TrivialAugment,
+    /// Subtracts the mean and divides by the standard deviation, channel by channel on a 0–1 scale.
+    Normalize {
+        /// Means.
+        mean: [f32; 3],
+        /// Standard deviations.
+        std: [f32; 3],
+    },
+    /// Sets a random rectangle to the mean with probability `p`; stands after `normalize`.
+    Erasing {
+        /// The probability.
+        p: f32,
+    },
+}
+
+/// What timm does with the part of a picture that does not fit the square input.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum CropMode {
+    /// Cut it off.
+    #[default]
+    Center,
+    /// Squeeze it in.
+    Squash,
+    /// Shrink the picture and paint a border in the mean colour.
+    Border,
+}
+
+/// A checked sequence of [`Op`]s; `Display` and `FromStr` are its one-line text form.
+#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Pipeline {
+    ops: Vec<Op>,
+}
+
+impl Pipeline {
+    /// Checks the order of the operations: pixels first, then `normalize`, then `erasing`.
+    pub fn new(ops: Vec<Op>) -> Result<Self> {
+        let normalize = ops.iter().position(|op| matches!(op, Op::Normalize { .. }));
+        for (at, op) in ops.iter().enumerate() {
+            let (what, hint) = match op {
+                Op::Erasing { .. } if normalize.is_none_or(|n| at < n) => (
+                    "`erasing` stands before `normalize`",
+                    "it paints the mean, so write it after `normalize(…)`",
+                ),
+                Op::Normalize { .. } if normalize != Some(at) => {
+                    ("`normalize` appears twice", "keep the one your weights were trained with")
+                }
+                Op::Normalize { .. } | Op::Erasing { .. } => continue,
+                _ if normalize.is_some_and(|n| at > n) => (
+                    "only `erasing` may follow `normalize`",
+                    "move `normalize(…)` behind the other operations",
+                ),
+                _ => continue,
+            };
+            return Err(Error::BadRecipe {
+                place: format!("transform, operation {} (`{op}`)", at + 1),
+                what: what.into(),
+                hint: hint.into(),
+            });
+        }
+        Ok(Pipeline { ops })
+    }
+
+    /// Returns torchvision's evaluation: shorter side to `resize`, centre `crop`, normalise.
+    pub fn torchvision_eval(resize: u32, crop: u32, interp: Interp, mean: [f32; 3], std: [f32; 3]) -> Self {
+        let ops = vec![
+            Op::ResizeShort { size: resize, interp },
+            Op::CenterCrop { size: crop, fill: [0; 3] },
+            Op::Normalize { mean, std },
+        ];
+        Pipeline { ops }
+    }
+
+    /// Returns timm's evaluation of a square input: resize to `⌊size / crop_pct⌋`, crop `size`, normalise.
+    pub fn timm_eval(
+        size: u32,
+        crop_pct: f32,
+        mode: CropMode,
+        interp: Interp,
+        mean: [f32; 3],
+        std: [f32; 3],
+    ) -> Self {
+        // Through the decimal form: 240 / 0.8 is 300, but 240 / f64::from(0.8f32) is just below.
+        let crop_pct: f64 = crop_pct.to_string().parse().expect("a printed f32 parses");
+        let scale = (f64::from(size) / crop_pct).floor() as u32;
+        let resize = match mode {
+            CropMode::Center => Op::ResizeShort { size: scale, interp },
+            CropMode::Squash => Op::Resize { height: scale, width: scale, interp },
+            CropMode::Border => Op::ResizeLong { size: scale, interp },
+        };
+        let fill = match mode {
+            CropMode::Border => mean.map(|m| (255.0 * m).round_ties_even() as u8),
+            _ => [0; 3],
+        };
+        Pipeline { ops: vec![resize, Op::CenterCrop { size, fill }, Op::Normalize { mean, std }] }
+    }
+
+    /// Returns the usual training pipeline: random resized crop, mirror, normalise.
+    pub fn train(size: u32, interp: Interp, mean: [f32; 3], std: [f32; 3]) -> Self {
+        let crop = Op::RandomResizedCrop { size, scale: [0.08, 1.0], ratio: [0.75, 4.0 / 3.0], interp };
+        Pipeline { ops: vec![crop, Op::FlipLr { p: 0.5 }, Op::Normalize { mean, std }] }
+    }
+
+    /// Returns the operations in order.
+    pub fn ops(&self) -> &[Op] {
+        &self.ops
+    }
+
+    /// Tells whether two epochs may see different pixels.
+    pub fn is_random(&self) -> bool {
+        self.ops.iter().any(|op| op.is_random())
+    }
+
+    /// Returns (height, width) of the result, if every picture gets the same.
+    pub fn output_size(&self) -> Option<(usize, usize)> {
+        self.ops.iter().fold(None, |size, op| op.output_size(size)).map(|(w, h)| (h as usize, w as usize))
+    }
+
+    /// Runs the operations on 8-bit pixels, those before `normalize`.
+    ///
+    /// Operation number `i` draws from `key.stream(i)`.
+    pub fn pixels<'a>(&self, image: &'a RgbImage, key: Key) -> Cow<'a, RgbImage> {
+        let mut image = Cow::Borrowed(image);
+        let mut at = 0;
+        while let Some(op) = self.ops.get(at) {
+            if let (Some(full), Some(&Op::CenterCrop { size, .. })) =
+                (op.resized(image.dimensions()), self.ops.get(at + 1))
+                && full.0 >= size
+                && full.1 >= size
+            {
+                let corner = (resize::center_offset(full.0, size), resize::center_offset(full.1, size));
+                let region = Rect { x: corner.0, y: corner.1, width: size, height: size };
+                let interp = op.interp();
+                image = Cow::Owned(resize::resize_region(&image, Rect::whole(&image), full, region, interp));
+                at += 2;
+                continue;
+            }
+            op.on_pixels(&mut image, key, at as u64);
+            at += 1;
+        }
+        image
+    }
+
+    /// Runs the whole pipeline into `out`, `[height][width][3]` of [`Pipeline::output_size`].
+    ///
+    /// Without a `normalize` the values are 0 to 1. Panics if `out` has another length.
+    pub fn apply(&self, image: &RgbImage, key: Key, out: &mut [f32]) {
+        let pixels = self.pixels(image, key);
+        let (width, height) = pixels.dimensions();
+        assert_eq!(out.len(), width as usize * height as usize * 3, "room for {height} × {width} × 3 values");
+        let (mean, std) = self.normalization();
+        to_float(&pixels, mean, std, out);
+        for (at, op) in self.ops.iter().enumerate() {
+            if let Op::Erasing { p } = *op {
+                let mut rng = key.stream(at as u64);
+                if rng.chance(p) {
+                    augment::erase(out, width, height, &mut rng);
+                }
+            }
+        }
+    }
+
+    /// Returns mean and standard deviation: (0, 1) if nothing normalises.
+    pub fn normalization(&self) -> ([f32; 3], [f32; 3]) {
+        let found = self.ops.iter().find_map(|op| match *op {
+            Op::Normalize { mean, std } => Some((mean, std)),
+            _ => None,
+        });
+        found.unwrap_or(([0.0; 3], [1.0; 3]))
+    }
+}
+
+/// Computes `(v / 255 − mean) / std` with torch's roundings, by table.
+fn to_float(pixels: &RgbImage, mean: [f32; 3], std: [f32; 3], out: &mut [f32]) {
+    let table: [[f32; 256]; 3] =
+        std::array::from_fn(|c| std::array::from_fn(|v| (v as f32 / 255.0 - mean[c]) / std[c]));
+    for (to, from) in out.chunks_exact_mut(3).zip(pixels.as_raw().chunks_exact(3)) {
+        for c in 0..3 {
+            to[c] = table[c][usize::from(from[c])];
+        }
+    }
+}
+
+impl Op {
+    /// Tells whether two epochs may see different pixels.
+    pub fn is_random(&self) -> bool {
+        !matches!(
+            self,
+            Op::ResizeShort { .. }
+                | Op::ResizeLong { .. }
+                | Op::Resize { .. }
+                | Op::CenterCrop { .. }
+                | Op::Pad { .. }
+                | Op::Normalize { .. }
+        )
+    }
+
+    /// Returns (width, height) after a plain resize of a picture of `size`; `None` for other operations.
+    fn resized(&self, (width, height): (u32, u32)) -> Option<(u32, u32)> {
+        match *self {
+            Op::ResizeShort { size, .. } => Some(resize::short_side_size(width, height, size)),
+            Op::ResizeLong { size, .. } => Some(resize::long_side_size(width, height, size)),
+            Op::Resize { width, height, .. } => Some((width, height)),
+            _ => None,
+        }
+    }
+
+    fn interp(&self) -> Interp {
+        match *self {
+            Op::ResizeShort { interp, .. }
+            | Op::ResizeLong { interp, .. }
+            | Op::Resize { interp, .. }
+            | Op::RandomResizedCrop { interp, .. }
+            | Op::Rotate { interp, .. } => interp,
+            _ => Interp::default(),
+        }
+    }
+
+    /// Returns (width, height) after the operation, given it before, where it is known.
+    fn output_size(&self, before: Option<(u32, u32)>) -> Option<(u32, u32)> {
+        match *self {
+            Op::Resize { width, height, .. } => Some((width, height)),
+            Op::CenterCrop { size, .. } | Op::RandomResizedCrop { size, .. } | Op::RandomCrop { size } => {
+                Some((size, size))
+            }
+            Op::Pad { border, .. } => before.map(|(w, h)| (w + 2 * border, h + 2 * border)),
+            Op::ResizeShort { .. } | Op::ResizeLong { .. } => before.and_then(|size| self.resized(size)),
+            _ => before,
+        }
+    }
+
+    fn on_pixels(&self, image: &mut Cow<'_, RgbImage>, key: Key, at: u64) {
+        let (width, height) = image.dimensions();
+        let mut rng = key.stream(at);
+        match *self {
+            Op::ResizeShort { interp, .. } | Op::ResizeLong { interp, .. } | Op::Resize { interp, .. } => {
+                let (w, h) = self.resized((width, height)).expect("a resize has a size");
+                // Equal sizes are left alone, as torchvision does.
+                if (w, h) != (width, height) {
+                    *image = Cow::Owned(resize::resize(image, w, h, interp));
+                }
+            }
+            Op::CenterCrop { size, fill } => {
+                *image = Cow::Owned(resize::center_crop(image, size, size, fill))
+            }
+            Op::Pad { border, fill } => {
+                *image =
+                    Cow::Owned(resize::center_crop(image, width + 2 * border, height + 2 * border, fill));
+            }
+            Op::RandomResizedCrop { size, scale, ratio, interp } => {
+                let window = augment::random_window(width, height, scale, ratio, &mut rng);
+                let all = Rect { x: 0, y: 0, width: size, height: size };
+                *image = Cow::Owned(resize::resize_region(image, window, (size, size), all, interp));
+            }
+            Op::RandomCrop { size } => {
+                if width < size || height < size {
+                    *image =
+                        Cow::Owned(resize::center_crop(image, width.max(size), height.max(size), [0; 3]));
+                }
+                let y = rng.below((image.height() - size) as usize + 1) as u32;
+                let x = rng.below((image.width() - size) as usize + 1) as u32;
+                *image = Cow::Owned(resize::crop(image, Rect { x, y, width: size, height: size }));
+            }
+            Op::FlipLr { p } if rng.chance(p) => geometry::flip_lr(image.to_mut()),
+            Op::FlipUd { p } if rng.chance(p) => geometry::flip_ud(image.to_mut()),
+            Op::Rotate { degrees, interp } => {
+                *image = Cow::Owned(augment::rotate(image, degrees, interp, &mut rng));
+            }
+            Op::ColorJitter(jitter) => augment::color_jitter(image.to_mut(), jitter, &mut rng),
+            Op::RandAugment { n, m } => augment::rand_augment(image.to_mut(), n, m, &mut rng),
+            Op::TrivialAugment => augment::trivial_augment(image.to_mut(), &mut rng),
+            Op::FlipLr { .. } | Op::FlipUd { .. } | Op::Normalize { .. } | Op::Erasing { .. } => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ::image::Rgb;
+
+    fn picture() -> RgbImage {
+        RgbImage::from_fn(90, 60, |x, y| Rgb([(x * 2) as u8, (y * 4) as u8, (x * y % 255) as u8]))
+    }
+
+    fn run(text: &str, key: Key) -> Vec<f32> {
+        let pipeline: Pipeline = text.parse().unwrap();
+        let (h, w) = pipeline.output_size().unwrap();
+        let mut out = vec![f32::NAN; h * w * 3];
+        pipeline.apply(&picture(), key, &mut out);
+        out
+    }
+
+    #[test]
+    fn a_random_pipeline_depends_on_its_key_alone() {
+        let text = "random_resized_crop(24) | flip_lr(0.5) | color_jitter(0.4, 0.4, 0.4, 0.1) | rotate(10) \
+                    | rand_augment(2, 9) | trivial_augment | normalize(imagenet) | erasing(0.5)";
+        let key = Key { seed: 1, epoch: 2, sample: 3 };
+        let first = run(text, key);
+        assert_eq!(first, run(text, key));
+        assert_ne!(first, run(text, Key { epoch: 3, ..key }));
+        assert!(first.iter().all(|v| v.is_finite()));
+    }
+
+    #[test]
+    fn cropping_while_resizing_equals_cropping_after() {
+        let fused: Pipeline = "resize_short(40, bicubic) | center_crop(31)".parse().unwrap();
+        let apart: Pipeline = "resize_short(40, bicubic) | flip_lr(0) | center_crop(31)".parse().unwrap();
+        let (a, b) = (picture(), picture());
+        let (a, b) = (fused.pixels(&a, Key::default()), apart.pixels(&b, Key::default()));
+        assert!(a.iter().zip(b.iter()).all(|(a, b)| a.abs_diff(*b) <= 1));
+    }
+
+    #[test]
+    fn normalising_follows_torch() {
+        let out = run("resize(60, 90) | normalize(imagenet)", Key::default());
+        let p = picture().get_pixel(5, 7).0;
+        let want = (f32::from(p[1]) / 255.0 - 0.456) / 0.224;
+        assert_eq!(out[(7 * 90 + 5) * 3 + 1], want);
+        let plain = run("center_crop(8)", Key::default());
+        assert!(plain.iter().all(|v| (0.0..=1.0).contains(v)));
+    }
+
+    #[test]
+    fn known_output_sizes_are_told_and_others_are_not() {
+        let size = |text: &str| text.parse::<Pipeline>().unwrap().output_size();
+        assert_eq!(size("resize_short(256) | center_crop(224) | normalize(imagenet)"), Some((224, 224)));
+        assert_eq!(size("resize(10, 20) | pad(2) | flip_lr(0.5)"), Some((14, 24)));
+        assert_eq!(size("resize_short(256) | normalize(imagenet)"), None);
+    }
+
+    #[test]
+    fn timm_s_crop_modes_become_pipelines() {
+        let text =
+            |mode| Pipeline::timm_eval(240, 0.8, mode, Interp::Bicubic, [0.5; 3], [0.5; 3]).to_string();
+        assert_eq!(
+            text(CropMode::Center),
+            "resize_short(300, bicubic) | center_crop(240) | normalize(inception)"
+        );
+        assert!(text(CropMode::Squash).starts_with("resize(300, 300, bicubic) | center_crop(240) |"));
+        assert!(
+            text(CropMode::Border)
+                .starts_with("resize_long(300, bicubic) | center_crop(240, fill=#808080) |")
+        );
+    }
+
+    #[test]
+    fn a_picture_smaller_than_a_random_crop_is_padded() {
+        assert_eq!(run("random_crop(100)", Key::default()).len(), 30_000);
+    }
+
+    #[test]
+    fn the_order_is_checked() {
+        for text in ["erasing(0.1) | normalize(imagenet)", "normalize(imagenet) | flip_lr(0.5)", "erasing(1)"]
+        {
+            assert!(text.parse::<Pipeline>().is_err(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,98 @@
+//! Weights meet network: which tensors fit, under which dialect's names, and what is left over.
+
+use std::collections::HashSet;
+
+use crate::error::{Error, Result};
+use crate::models::{Dialect, Network};
+use crate::weights::{LoadReport, Misshapen, StateDict, looks_like};
+
+/// What may stay unfilled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HeadRule {
+    /// The head must be filled too.
+    Keep,
+    /// The head is new: the file's classifier is left out, whatever its shape.
+    Replace,
+}
+
+/// Fills `network` from `dict`; anything missing, left over or misshapen, the replaced head apart, is
+/// an error that says what the weights look like.
+pub fn load(network: Network, dict: &StateDict, head: HeadRule) -> Result<(Network, LoadReport)> {
+    let dialect = best_dialect(&network, dict);
+    let params = network.params();
+    let classifier = network.groups().last().expect("a head").clone();
+    let mut report = LoadReport { notes: dict.notes.clone(), ..LoadReport::default() };
+    let mut used = HashSet::new();
+    for param in &params {
+        let foreign = network.foreign(dialect, &param.name);
+        let replaced = head == HeadRule::Replace && classifier.owns(&param.name);
+        match dict.get(&foreign) {
+            _ if replaced => {}
+            None => report.missing.push(foreign),
+            Some(entry) => {
+                used.insert(foreign.clone());
+                // A 1×1 or full-size convolution and a linear layer hold the same numbers in the same order.
+                let fits = entry.shape == param.shape
+                    || (dialect != Dialect::Own && entry.numel() == param.shape.iter().product::<usize>());
+                if fits {
+                    report.applied.push(param.name.clone());
+                } else {
+                    let (found, wanted) = (entry.shape.clone(), param.shape.clone());
+                    report.misshapen.push(Misshapen { name: foreign, found, wanted });
+                }
+            }
+        }
+    }
+    let old_head = network.foreign(dialect, network.classifier());
+    let mut left_out = Vec::new();
+    for name in dict.names() {
+        let of_head = name.strip_prefix(&old_head).is_some_and(|rest| rest.starts_with('.'));
+        if name.ends_with("num_batches_tracked") || used.contains(name) {
+            continue;
+        }
+        if head == HeadRule::Replace && of_head {
+            left_out.push(name.to_string());
+        } else {
+            report.unused.push(name.to_string());
+        }
+    }
+    if !report.is_complete() {
+        return Err(mismatch(&network, dict, &report));
+    }
+    if let Some(old) = left_out.iter().find_map(|n| dict.get(n).filter(|e| e.shape.len() == 2)) {
+        report.notes.push(format!(
+            "the classifier for {} classes (`{old_head}`) is replaced by a new head for {}",
+            old.shape[0],
+            network.options().num_classes
+        ));
+    }
+    let names = network.clone();
+    let applied: HashSet<&str> = report.applied.iter().map(String::as_str).collect();
+    let network = network.assign(&mut |name, _| {
+        applied.contains(name).then(|| dict.get(&names.foreign(dialect, name)).expect("checked above").to_f32())
+    });
+    Ok((network, report))
+}
+
+/// Finds whose names the file uses: the dialect with the most hits.
+fn best_dialect(network: &Network, dict: &StateDict) -> Dialect {
+    let params = network.params();
+    let hits = |dialect: Dialect| params.iter().filter(|p| dict.contains(&network.foreign(dialect, &p.name))).count();
+    let mut best = (hits(Dialect::Own), Dialect::Own);
+    for dialect in network.dialects() {
+        let found = hits(*dialect);
+        if found > best.0 {
+            best = (found, *dialect);
+        }
+    }
+    best.1
+}
+
+fn mismatch(network: &Network, dict: &StateDict, report: &LoadReport) -> Error {
+    let model = network.row().name;
+    let hint = match looks_like(dict) {
+        Some(family) if !model.contains(family) => format!("these weights look like {family}; choose the network with `--model`"),
+        _ => format!("`headstart describe {model}` lists the names and shapes it expects"),
+    };
+    Error::WeightsMismatch { path: dict.source.clone(), model: model.into(), summary: report.sentence(), hint }
+}

@@ -1,0 +1,93 @@
+"""Writes fixtures/models/goldens.json and keys.json: what torchvision and timm compute, and their names.
+
+Run    python tools/golden/models.py     (needs torch, torchvision, timm; about two minutes)
+Used by crates/headstart/tests/goldens.rs and tests/models.rs. Weights and pictures come from the formula
+in formula.py, so none are stored.
+"""
+import json
+from pathlib import Path
+
+import timm
+import torch
+import torchvision.models as tv
+
+from formula import Nano, fill, keys, uniform
+
+OUT = Path(__file__).resolve().parents[2] / "fixtures" / "models"
+CLASSES = 10
+RESNETS = ["resnet18", "resnet34", "resnet50", "resnet101", "resnet152"]
+VGGS = [f"vgg{n}{bn}" for n in (11, 13, 16, 19) for bn in ("", "_bn")]
+TF = {"pad_type": "same", "bn_eps": 1e-3}
+
+
+def plain(build):
+    return build(weights=None, num_classes=CLASSES)
+
+
+def pre_pool(net, block):
+    """The ReLU before the given max pooling of a torchvision `features`."""
+    pools = [i for i, m in enumerate(net.features) if isinstance(m, torch.nn.MaxPool2d)]
+    return net.features[pools[block - 1] - 1]
+
+
+def rows():
+    """Name, network, gain of the weights, input shape, tap, the module whose output it shows."""
+    for name in RESNETS:
+        net = plain(getattr(tv, name))
+        yield name, net, 3.0, (2, 3, 65, 97), "layer2", net.layer2
+    net = Nano(CLASSES)
+    yield "headstart_nano", net, 3.0, (2, 3, 65, 97), "layer2", net.layer2
+    net = plain(tv.alexnet)
+    yield "alexnet", net, 6.0, (2, 3, 65, 97), "conv5", pre_pool(net, 3)
+    for name in VGGS:
+        net = plain(getattr(tv, name))
+        yield name, net, 6.0, (1, 3, 33, 49), "block2", pre_pool(net, 2)
+    # At even sizes SAME padding is lopsided.
+    for name, args, size in [("mobilenetv2_100", {}, (65, 97)), ("tf_mobilenetv2_100", TF, (64, 90))]:
+        net = timm.create_model("mobilenetv2_100", num_classes=CLASSES, **args)
+        yield name, net, 3.0, (2, 3, *size), "blocks.2", net.blocks[2]
+
+
+def golden(net, gain, shape, tap, module):
+    fill(net, gain).eval()
+    seen = {}
+    handle = module.register_forward_hook(lambda _m, _i, out: seen.update(map=out.clone()))
+    with torch.no_grad():
+        logits = net(uniform("input", shape, -2.0, 2.0))
+    handle.remove()
+    return {
+        "gain": gain,
+        "input": shape,
+        "logits": [float(f"{v:.8g}") for v in logits.flatten().tolist()],
+        "tap": tap,
+        "tap_shape": list(seen["map"].shape),
+        "tap_values": [float(f"{v:.8g}") for v in seen["map"].flatten()[:256].tolist()],
+    }
+
+
+def foreign():
+    """The key lists of the dialects a family does not call its own."""
+    for name in RESNETS:
+        yield name, "timm", keys(timm.create_model(name))
+    for name in VGGS:
+        yield name, "timm", keys(timm.create_model(name))
+    for name in ["mobilenetv2_100", "tf_mobilenetv2_100"]:
+        yield name, "torchvision", keys(tv.mobilenet_v2())
+
+
+def main():
+    OUT.mkdir(parents=True, exist_ok=True)
+    torch.set_num_threads(1)
+    goldens, names = {}, {}
+    for name, net, *case in rows():
+        names[name] = {"own": keys(net)}
+        goldens[name] = golden(net, *case)
+        print(name, goldens[name]["logits"][:3], goldens[name]["tap_shape"], flush=True)
+    for name, dialect, theirs in foreign():
+        if theirs != names[name]["own"]:
+            names[name][dialect] = theirs
+    (OUT / "goldens.json").write_text(json.dumps(goldens, indent=None) + "\n")
+    (OUT / "keys.json").write_text(json.dumps(names, indent=None) + "\n")
+
+
+main()
