@@ -106,6 +106,13 @@ torch.save({"state_dict": plain, "extra": Evil()}, OUT / "evil.pth")
 torch.save({**plain, "conv1.weight": Evil()}, OUT / "evil_weight.pth", _use_new_zipfile_serialization=False)
 (OUT / "evil_plain.pkl").write_bytes(pickle.dumps(Evil(), protocol=2))
 
+# Small files that claim to be huge: a terabyte in one number, a tree of 2^30 leaves in 30 dicts.
+torch.save({"w": torch.zeros(1).expand(1 << 40)}, OUT / "bomb_expanded.pth")
+tree = {"w": torch.zeros(1)}
+for _ in range(30):
+    tree = {"a": tree, "b": tree}
+torch.save(tree, OUT / "bomb_shared.pth")
+
 safetensors.torch.save_file(expected, OUT / "expected.safetensors")
 os.chmod(OUT / "expected.safetensors", 0o644)  # safetensors makes its files private
 (OUT / "NOTE").write_text(

@@ -62,7 +62,7 @@ def main():
     for source, resize, crop, names in [
         ("in_97x61.png", 37, 32, FILTERS),
         ("in_45x80.png", 24, 21, ["bilinear", "bicubic"]),
-        ("in_31x29.png", 48, 41, ["bilinear", "bicubic", "nearest"]),
+        ("in_31x29.png", 40, 33, ["bilinear", "bicubic", "nearest"]),
         ("in_20x70.png", 20, 33, ["bilinear"]),
         ("in_64x64.png", 25, 30, ["bicubic"]),
         ("in_97x61.png", 61, 32, ["bicubic"]),

@@ -7,13 +7,17 @@
 #![warn(missing_docs)]
 
 pub mod bundle;
+pub mod data;
 pub mod error;
 pub mod fast;
 pub mod image;
 pub mod metrics;
 pub mod models;
+pub mod npy;
 pub mod pretrained;
 pub mod rng;
+pub mod session;
+pub mod sources;
 pub mod synth;
 pub mod train;
 pub mod weights;

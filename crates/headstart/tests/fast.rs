@@ -162,12 +162,10 @@ fn normalisation_with_residual() {
     for (what, live) in [("BatchNorm on batch statistics", true), ("BatchNorm on running statistics", false)] {
         for act in [Act::None, Act::Relu, Act::Relu6] {
             let make = || {
-                let unit = Unit {
-                    conv: ConvSpec::new(6, 6, 3).with_bias().init(&device()).map(&mut Fill),
-                    bn: BatchNorm::new(6, 1e-3, &device()),
-                };
-                let flag = burn::module::Param::from_bool(live);
-                Unit { bn: BatchNorm { training: flag, ..unit.bn }, ..unit }
+                let conv = ConvSpec::new(6, 6, 3).with_bias().init(&device()).map(&mut Fill);
+                let mut bn = BatchNorm::new(6, 1e-3, &device());
+                bn.training = Param::from_bool(live);
+                Unit { conv, bn }
             };
             check(what, [3, 6, 7, 5], &make, &|unit: &Unit, x| {
                 conv_bn_act(&unit.conv, &unit.bn, x.clone(), Some(x), act)

@@ -95,3 +95,21 @@ fn files_decode_as_in_pil() {
         assert!(u64::from(worst) <= tolerance, "{case}: off by {worst}, {equal:.4} of the values equal");
     }
 }
+
+/// Damaged files met in public data sets, where the checkout has them.
+#[test]
+fn damaged_files_from_the_wild_are_called_by_their_names() {
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let roots = ["../../../shared/assets/data_corrupt", "../../shared/assets/data_corrupt"];
+    let Some(root) = roots.iter().map(|root| here.join(root)).find(|root| root.is_dir()) else { return };
+    for (name, want) in [
+        ("SYNTHETIC_empty.jpg", "empty file (0 bytes)"),
+        ("SYNTHETIC_truncated_0013035.jpg", "truncated"),
+        ("lfs_pointer_image_06734.jpg", "a Git LFS pointer"),
+        ("DS_Store_from_a_class_root", "not a picture format"),
+    ] {
+        let error = image::check(root.join(name)).unwrap_err().to_string();
+        assert!(error.contains(want) && error.contains(name), "{error}");
+    }
+    assert!(image::check(root.join("valid_gif_in_class_folder_imageNotFound.gif")).is_ok());
+}

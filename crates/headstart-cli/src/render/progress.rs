@@ -105,7 +105,7 @@ impl Progress for Bars {
         self.bar = Some(bar);
     }
 
-    fn advanced(&mut self, done: u64) {
+    fn advanced(&mut self, done: u64, _: Option<u64>) {
         if let Some(bar) = &self.bar {
             bar.set_position(done);
         }

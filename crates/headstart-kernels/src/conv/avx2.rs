@@ -42,13 +42,7 @@ macro_rules! each_row {
 #[target_feature(enable = "avx2,fma")]
 pub(super) unsafe fn tile(m: usize, tile: &Tile) {
     // SAFETY: the caller's promise.
-    unsafe {
-        if tile.cols > 8 {
-            with_rows!(m, tile_of, 2, tile)
-        } else {
-            with_rows!(m, tile_of, 1, tile)
-        }
-    }
+    unsafe { if tile.cols > 8 { with_rows!(m, tile_of, 2, tile) } else { with_rows!(m, tile_of, 1, tile) } }
 }
 
 /// See [`super::micro::outer`].

@@ -49,6 +49,12 @@ unsafe impl Sync for Output {}
 /// Input bytes of a band of tiles: what should stay in L2 beside a panel of weights.
 const BAND_BYTES: usize = 128 << 10;
 
+/// Floats of weights that leave room in L2 for a tile's inputs and outputs.
+const WEIGHTS_IN_L2: usize = 96 << 10;
+
+/// At least the rows of any tile.
+const MAX_MR: usize = 16;
+
 /// Fewest tasks to share, if the work can be cut that far.
 const MIN_TASKS: usize = 8;
 
@@ -71,15 +77,21 @@ pub(super) fn run(level: Level, g: &Grid, x: &[f32], panels: &[f32], finish: Fin
     assert!(finish.bias.is_none_or(|b| b.len() >= g.cols), "bias too short");
 
     let k = g.taps.len() * depth;
-    let staged = (g.taps.len() > 1 && depth < 16) || (g.taps.len() == 1 && depth.is_multiple_of(1024));
+    let reading = Reading::of(g);
     let tiles = pixels.div_ceil(blocking.mr);
-    let row_bytes = 4 * if staged { k } else { depth * g.step[0] * g.step[1] };
+    let row_bytes = 4 * if reading == Reading::Points { depth * g.step[0] * g.step[1] } else { k };
     let band = (BAND_BYTES / (blocking.mr * row_bytes).max(1)).clamp(1, 32).min(tiles.div_ceil(MIN_TASKS));
     let bands = tiles.div_ceil(band);
     let panel_count = g.cols.div_ceil(blocking.nr);
     let splits = MIN_TASKS.div_ceil(bands).min(panel_count);
     let split = panel_count.div_ceil(splits);
+    // Weights that fit in L2 are read once a tile, which then writes whole pixels; of others each
+    // panel is kept there for all tiles of the band.
+    let group = if panels.len() <= WEIGHTS_IN_L2 { 1 } else { band };
 
+    let stage = Stage { g, x, mr: blocking.mr, pixels, reading };
+    let (taps, depth) = stage.table_size();
+    let table_len = (taps + 1) * blocking.mr;
     let output = Output(y.as_mut_ptr());
     let output = &output;
     parallel_for(bands * splits, |task| {
@@ -89,58 +101,84 @@ pub(super) fn run(level: Level, g: &Grid, x: &[f32], panels: &[f32], finish: Fin
         if task_panels.is_empty() {
             return;
         }
-        let stage = Stage { g, x, mr: blocking.mr, pixels };
-        let (table_taps, table_depth) = if staged { (1, k) } else { (g.taps.len(), depth) };
-        let table_len = (table_taps + 1) * blocking.mr;
-        let row_len = if staged { k.next_multiple_of(16) + 16 } else { 0 };
-        let floats = if staged { row_len * blocking.mr * task_tiles.len() } else { depth };
-        scratch::with(floats, |buffer| {
-            scratch::with_usize(table_len * task_tiles.len(), |tables| {
-                if !staged {
-                    buffer.fill(0.0);
-                }
-                for (i, tile) in task_tiles.clone().enumerate() {
-                    let table = &mut tables[i * table_len..][..table_len];
-                    if staged {
-                        let rows = &mut buffer[i * blocking.mr * row_len..][..blocking.mr * row_len];
-                        stage.copy(tile, rows, row_len, table);
-                    } else {
-                        stage.point(tile, buffer, table);
-                    }
-                }
-                for p in task_panels.clone() {
-                    let from = p * blocking.nr;
-                    let cols = blocking.nr.min(g.cols - from);
-                    for (i, tile) in task_tiles.clone().enumerate() {
-                        let table = &mut tables[i * table_len..][..table_len];
-                        let (pointers, at) = table.split_at_mut(table_taps * blocking.mr);
-                        let m = blocking.mr.min(pixels - tile * blocking.mr);
-                        // SAFETY: the table points into `x` or `buffer` with `table_depth` floats
-                        // each; panels, bias, residual and output were checked above; tasks differ
-                        // in their pixels or their columns.
-                        unsafe {
-                            micro::tile(
-                                level,
-                                m,
-                                &Tile {
-                                    rows: pointers.as_ptr().cast(),
-                                    taps: table_taps,
-                                    depth: table_depth,
-                                    panel: panels.as_ptr().add(from * k),
-                                    bias: finish.bias.map_or(std::ptr::null(), |b| b.as_ptr().add(from)),
-                                    residual: finish.residual.map_or(std::ptr::null(), |r| r.as_ptr().add(from)),
-                                    y: output.0.add(from),
+        scratch::with(depth, |zeros| {
+            zeros.fill(0.0);
+            scratch::with(stage.copies_len() * group, |copies| {
+                scratch::with_usize(table_len * group, |tables| {
+                    for first in task_tiles.clone().step_by(group) {
+                        let group_tiles = first..task_tiles.end.min(first + group);
+                        for (i, tile) in group_tiles.clone().enumerate() {
+                            let copies = &mut copies[i * stage.copies_len()..][..stage.copies_len()];
+                            let table = &mut tables[i * table_len..][..table_len];
+                            stage.fill(tile, zeros, copies, table);
+                        }
+                        for p in task_panels.clone() {
+                            let from = p * blocking.nr;
+                            let cols = blocking.nr.min(g.cols - from);
+                            for (i, tile) in group_tiles.clone().enumerate() {
+                                let table = &tables[i * table_len..][..table_len];
+                                let (rows, at) = table.split_at(taps * blocking.mr);
+                                let m = blocking.mr.min(pixels - tile * blocking.mr);
+                                let tile = Tile {
+                                    rows: rows.as_ptr().cast(),
+                                    taps,
+                                    depth,
+                                    panel: panels[from * k..].as_ptr(),
+                                    bias: finish.bias.map_or(std::ptr::null(), |b| b[from..].as_ptr()),
+                                    residual: finish
+                                        .residual
+                                        .map_or(std::ptr::null(), |r| r[from..].as_ptr()),
+                                    y: output.0.wrapping_add(from),
                                     at: at.as_ptr(),
                                     cols,
                                     act: finish.act,
-                                },
-                            );
+                                };
+                                // SAFETY: the table points into `x`, `copies` or `zeros`, with `depth`
+                                // floats each; panels, bias, residual and output were checked above;
+                                // tasks differ in their pixels or their columns.
+                                unsafe { micro::tile(level, m, &tile) };
+                            }
                         }
                     }
-                }
+                });
             });
         });
     });
+}
+
+/// How a tile's inputs are found.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Reading {
+    /// A pointer for each tap.
+    Points,
+    /// A pointer for each run of this many taps that lie side by side.
+    Runs(usize),
+    /// All taps copied into a row.
+    Copies,
+}
+
+impl Reading {
+    fn of(g: &Grid) -> Self {
+        let depth = g.channels[1];
+        if g.taps.len() > 1 && depth < 16 {
+            match run_len(g.taps) {
+                run if run > 1 && depth == g.input[2] => Self::Runs(run),
+                _ => Self::Copies,
+            }
+        } else if g.taps.len() == 1 && depth.is_multiple_of(1024) {
+            Self::Copies
+        } else {
+            Self::Points
+        }
+    }
+}
+
+/// The number of taps that lie side by side, over and over; 1 if the rows differ.
+fn run_len(taps: &[[isize; 2]]) -> usize {
+    let joined = |pair: &[[isize; 2]]| pair[0][0] == pair[1][0] && pair[0][1] + 1 == pair[1][1];
+    let run = 1 + taps.windows(2).take_while(|pair| joined(pair)).count();
+    let even = taps.len().is_multiple_of(run) && taps.chunks_exact(run).all(|t| t.windows(2).all(joined));
+    if even { run } else { 1 }
 }
 
 /// Prepares the inputs of one tile.
@@ -149,6 +187,7 @@ struct Stage<'a> {
     x: &'a [f32],
     mr: usize,
     pixels: usize,
+    reading: Reading,
 }
 
 impl Stage<'_> {
@@ -177,76 +216,95 @@ impl Stage<'_> {
         at[0] + image * at[1] + row * at[2] + column * at[3]
     }
 
-    /// Input row or column under a tap, if inside the map.
-    fn under(position: usize, step: usize, tap: isize, len: usize) -> Option<usize> {
-        (position * step).checked_add_signed(tap).filter(|i| *i < len)
+    /// Taps and depth as the micro-kernel sees them.
+    fn table_size(&self) -> (usize, usize) {
+        let (taps, depth) = (self.g.taps.len(), self.g.channels[1]);
+        match self.reading {
+            Reading::Points => (taps, depth),
+            Reading::Runs(run) => (taps / run, depth * run),
+            Reading::Copies => (1, taps * depth),
+        }
+    }
+
+    /// Floats of one pixel's copies; an odd number of cache lines.
+    fn row_len(&self) -> usize {
+        (self.g.taps.len() * self.g.channels[1]).next_multiple_of(32) + 16
+    }
+
+    /// Floats of a tile's copies.
+    fn copies_len(&self) -> usize {
+        if self.reading == Reading::Points { 0 } else { self.mr * self.row_len() }
     }
 
     /// Writes `[taps][mr]` pointers, then `mr` output offsets.
-    fn point(&self, tile: usize, zeros: &[f32], table: &mut [usize]) {
+    fn fill(&self, tile: usize, zeros: &[f32], copies: &mut [f32], table: &mut [usize]) {
         let g = self.g;
         let [in_h, in_w, in_c] = g.input;
-        let mr = self.mr;
-        let x = self.x.as_ptr() as usize;
+        let (taps, _) = self.table_size();
+        let (pointers, at) = table.split_at_mut(taps * self.mr);
+        // Each pixel's image, and its input row and column were the tap (0, 0).
+        let (mut images, mut ys, mut xs) = ([0; MAX_MR], [0_isize; MAX_MR], [0_isize; MAX_MR]);
+        let mut m = 0;
         self.for_each_pixel(tile, |r, image, row, column| {
-            for (t, tap) in g.taps.iter().enumerate() {
-                let iy = Self::under(row, g.step[0], tap[0], in_h);
-                let ix = Self::under(column, g.step[1], tap[1], in_w);
-                table[t * mr + r] = match (iy, ix) {
-                    (Some(iy), Some(ix)) => x + 4 * (((image * in_h + iy) * in_w + ix) * in_c + g.channels[0]),
-                    _ => zeros.as_ptr() as usize,
-                };
-            }
-            table[g.taps.len() * mr + r] = self.at(image, row, column);
+            at[r] = self.at(image, row, column);
+            images[r] = image;
+            ys[r] = (row * g.step[0]) as isize;
+            xs[r] = (column * g.step[1]) as isize;
+            m = r + 1;
         });
-    }
+        if self.reading == Reading::Copies {
+            for r in 0..m {
+                let copy = &mut copies[r * self.row_len()..][..g.taps.len() * g.channels[1]];
+                pointers[r] = copy.as_ptr() as usize;
+                self.copy(g.taps, images[r], [ys[r], xs[r]], copy);
+            }
+            return;
+        }
 
-    /// Copies all taps of each pixel into a row, and points the one tap of the table at the rows.
-    fn copy(&self, tile: usize, rows: &mut [f32], row_len: usize, table: &mut [usize]) {
-        let g = self.g;
-        let [in_h, in_w, in_c] = g.input;
-        let [first, depth] = g.channels;
-        let mr = self.mr;
-        // Taps side by side are one run of floats, if all channels are read.
-        let run = if depth == in_c { self.run_len() } else { 1 };
-        self.for_each_pixel(tile, |r, image, row, column| {
-            let to = &mut rows[r * row_len..][..g.taps.len() * depth];
-            for (to, taps) in to.chunks_exact_mut(depth * run).zip(g.taps.chunks_exact(run)) {
-                let Some(iy) = Self::under(row, g.step[0], taps[0][0], in_h) else {
-                    to.fill(0.0);
-                    continue;
-                };
-                let ends = [taps[0], taps[run - 1]].map(|tap| Self::under(column, g.step[1], tap[1], in_w));
-                if let [Some(ix), Some(_)] = ends {
-                    let from = ((image * in_h + iy) * in_w + ix) * in_c + first;
-                    copy_short(to, &self.x[from..from + to.len()]);
-                    continue;
-                }
-                for (to, tap) in to.chunks_exact_mut(depth).zip(taps) {
-                    match Self::under(column, g.step[1], tap[1], in_w) {
-                        Some(ix) => {
-                            let from = ((image * in_h + iy) * in_w + ix) * in_c + first;
-                            copy_short(to, &self.x[from..from + depth]);
-                        }
-                        None => to.fill(0.0),
-                    }
+        let float = size_of::<f32>() as isize;
+        let zeros = zeros.as_ptr() as usize;
+        let start = self.x.as_ptr() as usize + g.channels[0] * size_of::<f32>();
+        let mut bases = [0_usize; MAX_MR];
+        for r in 0..m {
+            let pixel = (images[r] * in_h * in_w) as isize + ys[r] * in_w as isize + xs[r];
+            bases[r] = start.wrapping_add_signed(pixel * in_c as isize * float);
+        }
+        let run = if let Reading::Runs(run) = self.reading { run } else { 1 };
+        for (t, taps) in g.taps.chunks_exact(run).enumerate() {
+            let ([y, x], last) = (taps[0], taps[run - 1][1]);
+            let offset = (y * in_w as isize + x) * in_c as isize * float;
+            let pointers = &mut pointers[t * self.mr..][..m];
+            let mut outside = false;
+            for (r, pointer) in pointers.iter_mut().enumerate() {
+                // A negative position is a large one without its sign.
+                let inside = ((ys[r] + y) as usize) < in_h
+                    && ((xs[r] + x) as usize) < in_w
+                    && ((xs[r] + last) as usize) < in_w;
+                *pointer = if inside { bases[r].wrapping_add_signed(offset) } else { zeros };
+                outside |= !inside;
+            }
+            if run > 1 && outside {
+                let len = run * g.channels[1];
+                for (r, pointer) in pointers.iter_mut().enumerate().filter(|(_, p)| **p == zeros) {
+                    let copy = &mut copies[r * self.row_len() + t * len..][..len];
+                    *pointer = copy.as_ptr() as usize;
+                    self.copy(taps, images[r], [ys[r], xs[r]], copy);
                 }
             }
-            table[r] = to_address(&rows[r * row_len..]);
-            table[mr + r] = self.at(image, row, column);
-        });
+        }
     }
 
-    /// The number of taps that lie side by side, over and over.
-    fn run_len(&self) -> usize {
-        let taps = self.g.taps;
-        let joined = |pair: &[[isize; 2]]| pair[0][0] == pair[1][0] && pair[0][1] + 1 == pair[1][1];
-        let run = 1 + taps.windows(2).take_while(|pair| joined(pair)).count();
-        let even = taps.len().is_multiple_of(run) && taps.chunks_exact(run).all(|t| t.windows(2).all(joined));
-        if even { run } else { 1 }
+    /// Copies the channels under each tap side by side, zeros where it falls outside.
+    fn copy(&self, taps: &[[isize; 2]], image: usize, from: [isize; 2], to: &mut [f32]) {
+        let [in_h, in_w, in_c] = self.g.input;
+        let [first, depth] = self.g.channels;
+        for (to, tap) in to.chunks_exact_mut(depth).zip(taps) {
+            let (y, x) = ((from[0] + tap[0]) as usize, (from[1] + tap[1]) as usize);
+            if y < in_h && x < in_w {
+                copy_short(to, &self.x[((image * in_h + y) * in_w + x) * in_c + first..][..depth]);
+            } else {
+                to.fill(0.0);
+            }
+        }
     }
-}
-
-fn to_address(row: &[f32]) -> usize {
-    row.as_ptr() as usize
 }

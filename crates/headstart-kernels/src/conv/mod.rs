@@ -28,12 +28,12 @@ mod winograd;
 use direct::{Finish, Grid};
 use micro::Blocking;
 use pack::Source;
-use winograd::Layer;
+use winograd::{Layer, Weights};
 
 use std::sync::OnceLock;
 
-use crate::scratch::{self, Aligned};
 use crate::Level;
+use crate::scratch::{self, Aligned};
 
 /// What follows the sum of a layer, in the same pass over its output.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
@@ -199,7 +199,14 @@ pub fn forward_packed(
     if let Some(residual) = residual {
         check_len("residual", residual.len(), shape.y_len());
     }
-    forward_packed_by(Algorithm::current(), shape, x, packed, Finish { bias: packed.bias.as_deref(), residual, act }, y);
+    forward_packed_by(
+        Algorithm::current(),
+        shape,
+        x,
+        packed,
+        Finish { bias: packed.bias.as_deref(), residual, act },
+        y,
+    );
 }
 
 fn forward_packed_by(
@@ -214,15 +221,16 @@ fn forward_packed_by(
     if level == Level::Scalar {
         return scalar::forward(shape, x, panels, finish.bias, finish.residual, finish.act, y);
     }
-    match winograd_layer(shape).filter(|layer| algorithm == Algorithm::Best && layer.pays(1)) {
-        Some(layer) => {
+    match winograd_layer(shape).filter(|layer| algorithm == Algorithm::Best && layer.pays()) {
+        Some(layer) if layer.alone(level) => {
             let u = packed.transformed.get_or_init(|| {
                 let mut u = Aligned::zeroed(winograd::u_len(level, shape.c_in, shape.c_out));
                 winograd::transform_weight(level, shape.c_in, shape.c_out, panels, u.as_mut_slice());
                 u
             });
-            winograd::run(level, &layer, x, u.as_slice(), finish, y);
+            winograd::run(level, &layer, x, Weights::Transformed(u.as_slice()), finish, y);
         }
+        Some(layer) => winograd::run(level, &layer, x, Weights::Panels(panels), finish, y),
         None => forward_panels(level, shape, x, panels, finish, y),
     }
 }
@@ -270,13 +278,22 @@ fn forward_at(
     let finish = Finish { bias, residual: None, act };
     scratch::with(forward_panels_len(level, shape), |panels| {
         pack_forward(level, shape, w, panels);
-        match winograd_layer(shape).filter(|layer| algorithm == Algorithm::Best && layer.pays(3)) {
-            Some(layer) => scratch::with(winograd::u_len(level, shape.c_in, shape.c_out), |u| {
-                winograd::transform_weight(level, shape.c_in, shape.c_out, panels, u);
-                winograd::run(level, &layer, x, u, finish, y);
-            }),
+        match winograd_layer(shape).filter(|layer| algorithm == Algorithm::Best && layer.pays()) {
+            Some(layer) => winograd_panels(level, &layer, x, panels, finish, y),
             None => forward_panels(level, shape, x, panels, finish, y),
         }
+    });
+}
+
+/// Computes the layer from packed weights that are used once.
+fn winograd_panels(level: Level, layer: &Layer, x: &[f32], panels: &[f32], finish: Finish, y: &mut [f32]) {
+    if !layer.alone(level) {
+        return winograd::run(level, layer, x, Weights::Panels(panels), finish, y);
+    }
+    let (c_in, c_out) = (layer.input[2], layer.output[2]);
+    scratch::with(winograd::u_len(level, c_in, c_out), |u| {
+        winograd::transform_weight(level, c_in, c_out, panels, u);
+        winograd::run(level, layer, x, Weights::Transformed(u), finish, y);
     });
 }
 
@@ -320,18 +337,15 @@ fn backward_data_at(
         output: layer.input,
         origin: layer.origin.map(|o| -2 - o),
     });
-    match layer.filter(|layer| algorithm == Algorithm::Best && layer.pays(3)) {
+    match layer.filter(|layer| algorithm == Algorithm::Best && layer.pays()) {
         Some(layer) => {
             let (c_in, c_out) = (shape.c_out, shape.c_in);
             let source =
                 Source { w, from: 0, col: 9, depth: 9 * shape.c_in, taps: &[8, 7, 6, 5, 4, 3, 2, 1, 0] };
             scratch::with(Blocking::of(level).panels_len(c_out, 9 * c_in), |panels| {
-                scratch::with(winograd::u_len(level, c_in, c_out), |u| {
-                    pack::pack(level, &source, c_out, c_in, panels);
-                    winograd::transform_weight(level, c_in, c_out, panels, u);
-                    let finish = Finish { bias: None, residual: None, act: Act::None };
-                    winograd::run(level, &layer, dy, u, finish, dx);
-                });
+                pack::pack(level, &source, c_out, c_in, panels);
+                let finish = Finish { bias: None, residual: None, act: Act::None };
+                winograd_panels(level, &layer, dy, panels, finish, dx);
             });
         }
         None => backward_phases(level, shape, dy, w, dx),
@@ -380,9 +394,7 @@ fn pack_forward(level: Level, s: &ConvShape, w: &[f32], panels: &mut [f32]) {
 fn forward_panels(level: Level, s: &ConvShape, x: &[f32], panels: &[f32], finish: Finish, y: &mut [f32]) {
     let (out_h, out_w) = (s.out_h(), s.out_w());
     let taps: Vec<[isize; 2]> = (0..s.kh * s.kw)
-        .map(|t| {
-            [(t / s.kw) as isize - s.pad[0] as isize, (t % s.kw) as isize - s.pad[2] as isize]
-        })
+        .map(|t| [(t / s.kw) as isize - s.pad[0] as isize, (t % s.kw) as isize - s.pad[2] as isize])
         .collect();
     let group_len = panels.len() / s.groups;
     for group in 0..s.groups {
@@ -410,9 +422,9 @@ fn backward_phases(level: Level, s: &ConvShape, dy: &[f32], w: &[f32], dx: &mut 
         let (py, px) = (phase / s.stride[1], phase % s.stride[1]);
         // dx[stride * i + p] = Σ dy[(stride * i + p + pad - tap) / stride] * w[tap], tap ≡ p + pad.
         let taps_of = |p: usize, pad: usize, kernel: usize, stride: usize| {
-            (0..kernel).filter(move |t| (p + pad) % stride == t % stride).map(move |t| {
-                (t, (p as isize + pad as isize - t as isize) / stride as isize)
-            })
+            (0..kernel)
+                .filter(move |t| (p + pad) % stride == t % stride)
+                .map(move |t| (t, (p as isize + pad as isize - t as isize) / stride as isize))
         };
         let mut places = Vec::new();
         let mut taps = Vec::new();

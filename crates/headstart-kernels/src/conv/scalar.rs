@@ -7,8 +7,14 @@ impl Act {
     pub(crate) fn of(self, x: f32) -> f32 {
         match self {
             Act::None => x,
-            Act::Relu => if x < 0.0 { 0.0 } else { x },
-            Act::Relu6 => if x < 0.0 { 0.0 } else if x > 6.0 { 6.0 } else { x },
+            Act::Relu => {
+                if x < 0.0 {
+                    0.0
+                } else {
+                    x
+                }
+            }
+            Act::Relu6 => x.clamp(0.0, 6.0),
         }
     }
 }

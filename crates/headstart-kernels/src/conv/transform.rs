@@ -22,6 +22,23 @@ pub(super) fn weight(level: Level, taps: [&[f32]; 9], mut points: [&mut [f32]; 3
     }
 }
 
+/// Row `y` of [`weight`]'s result: six of the 36 points.
+pub(super) fn weight_row(level: Level, y: usize, taps: [&[f32]; 9], mut points: [&mut [f32]; 6]) {
+    let len = taps[0].len();
+    assert!(y < 6 && len.is_multiple_of(8) && taps.iter().all(|t| t.len() == len));
+    assert!(points.iter().all(|p| p.len() == len));
+    let (taps, points) = (taps.map(<[f32]>::as_ptr), points.each_mut().map(|p| p.as_mut_ptr()));
+    match level {
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: `level` is supported; all slices have `len` floats, whole vectors of 16.
+        Level::Avx512 if len.is_multiple_of(16) => unsafe { avx512::weight_row(y, len, &taps, &points) },
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: `level` is supported; all slices have `len` floats, whole vectors of 8.
+        Level::Avx2 | Level::Avx512 => unsafe { avx2::weight_row(y, len, &taps, &points) },
+        _ => unreachable!("the scalar level has no Winograd"),
+    }
+}
+
 /// `V = Bᵀ d B` for each of the channels, a multiple of 16.
 pub(super) fn input(level: Level, inputs: [&[f32]; 36], mut points: [&mut [f32]; 36]) {
     let len = inputs[0].len();
@@ -95,6 +112,45 @@ macro_rules! transforms {
                         // SAFETY: as above.
                         unsafe { $store(points[6 * y + x].add(c), row[x]) };
                     }
+                }
+            }
+        }
+
+        #[target_feature(enable = $features)]
+        pub(super) unsafe fn weight_row(
+            y: usize,
+            len: usize,
+            taps: &[*const f32; 9],
+            points: &[*mut f32; 6],
+        ) {
+            // SAFETY: the caller's promise.
+            unsafe {
+                match y {
+                    0 => weight_row_of::<0>(len, taps, points),
+                    1 => weight_row_of::<1>(len, taps, points),
+                    2 => weight_row_of::<2>(len, taps, points),
+                    3 => weight_row_of::<3>(len, taps, points),
+                    4 => weight_row_of::<4>(len, taps, points),
+                    _ => weight_row_of::<5>(len, taps, points),
+                }
+            }
+        }
+
+        #[target_feature(enable = $features)]
+        unsafe fn weight_row_of<const Y: usize>(len: usize, taps: &[*const f32; 9], points: &[*mut f32; 6]) {
+            for c in (0..len).step_by($lanes) {
+                let mut half = [$set(0.0); 3];
+                for x in 0..3 {
+                    // SAFETY: whole vectors within `len`, see the caller.
+                    let g: [$vector; 3] = unsafe {
+                        [$load(taps[x].add(c)), $load(taps[3 + x].add(c)), $load(taps[6 + x].add(c))]
+                    };
+                    half[x] = weight_line(g)[Y];
+                }
+                let row = weight_line(half);
+                for x in 0..6 {
+                    // SAFETY: as above.
+                    unsafe { $store(points[x].add(c), row[x]) };
                 }
             }
         }
@@ -217,15 +273,37 @@ macro_rules! transforms {
 #[cfg(target_arch = "x86_64")]
 mod avx512 {
     transforms!(
-        "avx512f", 16, __m512, _mm512_loadu_ps, _mm512_storeu_ps, _mm512_set1_ps,
-        _mm512_add_ps, _mm512_sub_ps, _mm512_mul_ps, _mm512_fmadd_ps, _mm512_fnmadd_ps, _mm512_max_ps, _mm512_min_ps
+        "avx512f",
+        16,
+        __m512,
+        _mm512_loadu_ps,
+        _mm512_storeu_ps,
+        _mm512_set1_ps,
+        _mm512_add_ps,
+        _mm512_sub_ps,
+        _mm512_mul_ps,
+        _mm512_fmadd_ps,
+        _mm512_fnmadd_ps,
+        _mm512_max_ps,
+        _mm512_min_ps
     );
 }
 
 #[cfg(target_arch = "x86_64")]
 mod avx2 {
     transforms!(
-        "avx2,fma", 8, __m256, _mm256_loadu_ps, _mm256_storeu_ps, _mm256_set1_ps,
-        _mm256_add_ps, _mm256_sub_ps, _mm256_mul_ps, _mm256_fmadd_ps, _mm256_fnmadd_ps, _mm256_max_ps, _mm256_min_ps
+        "avx2,fma",
+        8,
+        __m256,
+        _mm256_loadu_ps,
+        _mm256_storeu_ps,
+        _mm256_set1_ps,
+        _mm256_add_ps,
+        _mm256_sub_ps,
+        _mm256_mul_ps,
+        _mm256_fmadd_ps,
+        _mm256_fnmadd_ps,
+        _mm256_max_ps,
+        _mm256_min_ps
     );
 }

@@ -227,7 +227,9 @@ impl<'a> Plan<'a> {
             let column = column * s.stride[1];
             for (ky, to) in taps.chunks_exact_mut(s.kw * depth).enumerate() {
                 let first = self.pixel(map, row + ky, column);
-                if let (true, Some(at), Some(_)) = (joined, first, self.pixel(map, row + ky, column + s.kw - 1)) {
+                if let (true, Some(at), Some(_)) =
+                    (joined, first, self.pixel(map, row + ky, column + s.kw - 1))
+                {
                     copy_short(to, &x[at..at + s.kw * depth]);
                     continue;
                 }
@@ -294,7 +296,8 @@ impl<'a> Plan<'a> {
             for tap in taps {
                 let (ky, kx) = (tap / self.shape.kw, tap % self.shape.kw);
                 // SAFETY: each task has its own panel, block and taps.
-                let dw = unsafe { sums.part(((tap * self.panels + p) * self.outputs + channel) * nr, m * nr) };
+                let dw =
+                    unsafe { sums.part(((tap * self.panels + p) * self.outputs + channel) * nr, m * nr) };
                 let outer = Outer {
                     a: dy[channel * pixels..].as_ptr(),
                     b: x[p * panel_len + (ky * x_columns + kx) * x_pixel..].as_ptr(),

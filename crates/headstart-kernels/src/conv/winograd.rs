@@ -6,8 +6,9 @@
 //! into 16 outputs. Points 0, ±1, ±2, ∞ (Lavin and Gray, arXiv:1509.09308); the error is about 1e-5 of
 //! the largest output where direct sums have 1e-6, and an infinity spreads to its tile as NaN.
 //!
-//! Up to 128 channels a thread takes a band of tiles through all steps in its L2. Beyond that `U` alone
-//! exceeds it, so the threads share each step of a large band, and read `U` once.
+//! Up to about 128 channels a thread takes a band of tiles through all steps in its L2. Beyond that `U`
+//! alone exceeds it, so the threads share each step of a large band. There `U` is never stored whole: 4
+//! times the weights would come from memory, while transforming a panel at a time takes L2 only.
 
 use super::direct::Finish;
 use super::micro::{self, Blocking, Tile};
@@ -53,17 +54,27 @@ impl Layer {
         self.n * self.tile_rows() * self.tile_columns()
     }
 
-    /// Tells whether the products saved outweigh reading `U`, 4 times the weights, for this map.
-    /// `transforms`: how often `U` is written and read for one use.
-    pub(super) fn pays(&self, transforms: usize) -> bool {
+    /// Tells whether threads take bands of tiles alone, reading a stored `U`.
+    pub(super) fn alone(&self, level: Level) -> bool {
+        let u_bytes = POINTS * 4 * self.input[2] * self.output[2];
+        BAND_BYTES / self.tile_bytes() >= Blocking::of(level).mr && u_bytes <= STREAMED_BYTES
+    }
+
+    /// Bytes of one tile in `V` and `M`.
+    fn tile_bytes(&self) -> usize {
+        POINTS * 4 * (self.input[2] + self.output[2])
+    }
+
+    /// Tells whether the products saved outweigh transforming the weights.
+    pub(super) fn pays(&self) -> bool {
         let [c_in, c_out] = [self.input[2], self.output[2]];
         if c_in < 32 || c_out < 32 || !c_in.is_multiple_of(16) || !c_out.is_multiple_of(16) {
             return false;
         }
-        // In products a weight; 3.6 ns a weight at 40 GB/s is 970 of them at 540 GFLOP/s.
-        let toll = if POINTS * 4 * c_in * c_out > 8 << 20 { 970 } else { 140 };
+        // In products a weight; about 1 ns, and a product takes 1/270 ns.
+        const TOLL: usize = 270;
         let pixels = self.n * self.output[0] * self.output[1];
-        9 * pixels > POINTS * self.tiles() + toll * transforms
+        9 * pixels > POINTS * self.tiles() + TOLL
     }
 }
 
@@ -90,7 +101,8 @@ pub(super) fn transform_weight(level: Level, c_in: usize, c_out: usize, panels: 
         let width = blocking.width(blocking.nr.min(c_out - p * blocking.nr));
         let from = p * blocking.nr * c_in;
         for c in part * 16..c_in.min(part * 16 + 16) {
-            let taps: [&[f32]; 9] = std::array::from_fn(|t| &panels[9 * from + (t * c_in + c) * width..][..width]);
+            let taps: [&[f32]; 9] =
+                std::array::from_fn(|t| &panels[9 * from + (t * c_in + c) * width..][..width]);
             // SAFETY: each task writes its own channels of its own panel.
             let points =
                 std::array::from_fn(|point| unsafe { u.part(point * step + from + c * width, width) });
@@ -99,27 +111,42 @@ pub(super) fn transform_weight(level: Level, c_in: usize, c_out: usize, panels: 
     });
 }
 
-/// Computes the layer into `y` from `U`.
-pub(super) fn run(level: Level, layer: &Layer, x: &[f32], u: &[f32], finish: Finish, y: &mut [f32]) {
+/// The weights of a layer.
+#[derive(Clone, Copy)]
+pub(super) enum Weights<'a> {
+    /// `U`, for layers that threads take alone.
+    Transformed(&'a [f32]),
+    /// As packed for the direct sums, for the others.
+    Panels(&'a [f32]),
+}
+
+/// Computes the layer into `y`.
+pub(super) fn run(level: Level, layer: &Layer, x: &[f32], weights: Weights, finish: Finish, y: &mut [f32]) {
     let [in_h, in_w, c_in] = layer.input;
     let [out_h, out_w, c_out] = layer.output;
     assert_eq!(x.len(), layer.n * in_h * in_w * c_in);
     assert_eq!(y.len(), layer.n * out_h * out_w * c_out);
-    assert_eq!(u.len(), u_len(level, c_in, c_out));
-    assert!(finish.bias.is_none_or(|b| b.len() == c_out) && finish.residual.is_none_or(|r| r.len() == y.len()));
+    match weights {
+        Weights::Transformed(u) => assert_eq!(u.len(), u_len(level, c_in, c_out)),
+        Weights::Panels(panels) => {
+            assert_eq!(panels.len(), Blocking::of(level).panels_len(c_out, 9 * c_in));
+        }
+    }
+    assert!(
+        finish.bias.is_none_or(|b| b.len() == c_out) && finish.residual.is_none_or(|r| r.len() == y.len())
+    );
     let tiles = layer.tiles();
     if tiles == 0 {
         return;
     }
 
     let mr = Blocking::of(level).mr;
-    let tile_bytes = POINTS * 4 * (c_in + c_out);
-    let alone = BAND_BYTES / tile_bytes >= mr && POINTS * 4 * c_in * c_out <= STREAMED_BYTES;
-    let most = (if alone { BAND_BYTES } else { SHARED_BYTES } / tile_bytes / mr).max(1) * mr;
+    let alone = layer.alone(level);
+    let most = (if alone { BAND_BYTES } else { SHARED_BYTES } / layer.tile_bytes() / mr).max(1) * mr;
     // Equal bands, whole micro-tiles.
     let most = if alone { most.min(tiles.div_ceil(8)) } else { most };
     let band = tiles.div_ceil(tiles.div_ceil(most)).next_multiple_of(mr).min(tiles);
-    let work = Work { level, layer, x, u, finish, y: SharedMut::new(y) };
+    let work = Work { level, layer, x, weights, finish, y: SharedMut::new(y) };
     let bands = tiles.div_ceil(band);
     let run_band = |b: usize| work.run(b * band, band.min(tiles - b * band));
     if alone {
@@ -133,7 +160,7 @@ struct Work<'a> {
     level: Level,
     layer: &'a Layer,
     x: &'a [f32],
-    u: &'a [f32],
+    weights: Weights<'a>,
     finish: Finish<'a>,
     y: SharedMut<'a, f32>,
 }
@@ -192,52 +219,86 @@ impl Work<'_> {
 
     fn multiply(&self, count: usize, v: &[f32], v_step: usize, m: &mut [f32], m_step: usize) {
         let (c_in, c_out) = (self.layer.input[2], self.layer.output[2]);
+        let blocking = Blocking::of(self.level);
+        let panels = c_out.div_ceil(blocking.nr);
+        let m = SharedMut::new(m);
+        let width_of = |p: usize| blocking.width(blocking.nr.min(c_out - p * blocking.nr));
+        match self.weights {
+            Weights::Transformed(u) => {
+                let u_step = u_step(self.level, c_in, c_out);
+                parallel_for(POINTS, |point| {
+                    for p in 0..panels {
+                        let panel = &u[point * u_step + p * blocking.nr * c_in..][..c_in * width_of(p)];
+                        self.multiply_panel(count, &v[point * v_step..], panel, p, &m, point * m_step);
+                    }
+                });
+            }
+            // A panel and a row of six points at a time.
+            Weights::Panels(direct) => parallel_for(panels * 6, |task| {
+                let (p, y) = (task / 6, task % 6);
+                let len = c_in * width_of(p);
+                let direct = &direct[9 * p * blocking.nr * c_in..][..9 * len];
+                // An odd number of cache lines apart.
+                let step = len.next_multiple_of(32) + 16;
+                scratch::with(6 * step, |u| {
+                    let mut rows = u.chunks_exact_mut(step);
+                    let points = std::array::from_fn(|_| &mut rows.next().expect("six rows")[..len]);
+                    let taps = std::array::from_fn(|t| &direct[t * len..][..len]);
+                    transform::weight_row(self.level, y, taps, points);
+                    for (x, u) in u.chunks_exact(step).enumerate() {
+                        let point = 6 * y + x;
+                        self.multiply_panel(count, &v[point * v_step..], &u[..len], p, &m, point * m_step);
+                    }
+                });
+            }),
+        }
+    }
+
+    /// Multiplies one point's tiles by one panel of its weights, into `m` from `m_from` on.
+    fn multiply_panel(
+        &self,
+        count: usize,
+        v: &[f32],
+        panel: &[f32],
+        p: usize,
+        m: &SharedMut<f32>,
+        m_from: usize,
+    ) {
+        let (c_in, c_out) = (self.layer.input[2], self.layer.output[2]);
         let (v_row, m_row) = (padded(c_in), padded(c_out));
         let blocking = Blocking::of(self.level);
-        let u_step = u_step(self.level, c_in, c_out);
-        let panels = c_out.div_ceil(blocking.nr);
-        let splits = if panels >= 8 { 2 } else { 1 };
+        let cols = blocking.nr.min(c_out - p * blocking.nr);
+        assert_eq!(panel.len(), c_in * blocking.width(cols));
         let groups = count.div_ceil(blocking.mr);
-        let m = SharedMut::new(m);
-        parallel_for(POINTS * splits, |task| {
-            let (point, split) = (task / splits, task % splits);
-            for p in split * panels / splits..(split + 1) * panels / splits {
-                let from = p * blocking.nr;
-                let cols = blocking.nr.min(c_out - from);
-                let width = blocking.width(cols);
-                let panel = &self.u[point * u_step + from * c_in..][..c_in * width];
-                for group in 0..groups {
-                    let (start, end) = (group * count / groups, (group + 1) * count / groups);
-                    let v = &v[point * v_step + start * v_row..][..(end - start) * v_row];
-                    // SAFETY: each task writes its own columns of its own point; no other part of the
-                    // same elements is live while the micro-kernel runs.
-                    let y = unsafe {
-                        m.part(point * m_step + start * m_row + from, (end - start - 1) * m_row + cols)
-                    };
-                    let mut rows = [std::ptr::null::<f32>(); 16];
-                    let mut at = [0; 16];
-                    for r in 0..end - start {
-                        rows[r] = v[r * v_row..].as_ptr();
-                        at[r] = r * m_row;
-                    }
-                    let tile = Tile {
-                        rows: rows.as_ptr(),
-                        taps: 1,
-                        depth: c_in,
-                        panel: panel.as_ptr(),
-                        bias: std::ptr::null(),
-                        residual: std::ptr::null(),
-                        y: y.as_mut_ptr(),
-                        at: at.as_ptr(),
-                        cols,
-                        act: Act::None,
-                    };
-                    // SAFETY: each row has `c_in` floats, the panel `c_in * width`, and `y` reaches
-                    // `cols` floats past the last offset.
-                    unsafe { micro::tile(self.level, end - start, &tile) };
-                }
+        for group in 0..groups {
+            let (start, end) = (group * count / groups, (group + 1) * count / groups);
+            let v = &v[start * v_row..][..(end - start) * v_row];
+            let m_len = (end - start - 1) * m_row + cols;
+            // SAFETY: each task writes its own columns of its own points; no other part of the
+            // same elements is live while the micro-kernel runs.
+            let y = unsafe { m.part(m_from + start * m_row + p * blocking.nr, m_len) };
+            let mut rows = [std::ptr::null::<f32>(); 16];
+            let mut at = [0; 16];
+            for r in 0..end - start {
+                rows[r] = v[r * v_row..].as_ptr();
+                at[r] = r * m_row;
             }
-        });
+            let tile = Tile {
+                rows: rows.as_ptr(),
+                taps: 1,
+                depth: c_in,
+                panel: panel.as_ptr(),
+                bias: std::ptr::null(),
+                residual: std::ptr::null(),
+                y: y.as_mut_ptr(),
+                at: at.as_ptr(),
+                cols,
+                act: Act::None,
+            };
+            // SAFETY: each row has `c_in` floats, the panel `c_in * width`, and `y` reaches
+            // `cols` floats past the last offset.
+            unsafe { micro::tile(self.level, end - start, &tile) };
+        }
     }
 
     fn transform_outputs(&self, first: usize, count: usize, m: &[f32], m_step: usize) {
@@ -260,12 +321,20 @@ impl Work<'_> {
                         Some(at) => unsafe { self.y.part(at, c_out) }.as_mut_ptr(),
                         None => rest,
                     });
-                    let residuals = self.finish.residual.map(|r| {
-                        at.map(|at| at.map_or(points[0].as_ptr(), |at| r[at..][..c_out].as_ptr()))
-                    });
+                    let residuals = self
+                        .finish
+                        .residual
+                        .map(|r| at.map(|at| at.map_or(points[0].as_ptr(), |at| r[at..][..c_out].as_ptr())));
                     // SAFETY: every pointer leads to `c_out` floats; only `rest` is written twice.
                     unsafe {
-                        transform::output(self.level, points, self.finish.bias, residuals, [low, high], outputs);
+                        transform::output(
+                            self.level,
+                            points,
+                            self.finish.bias,
+                            residuals,
+                            [low, high],
+                            outputs,
+                        );
                     }
                 }
             });

@@ -58,8 +58,7 @@ mod tests {
 
             let mut y = vec![f32::NAN; m * n];
             gemm(m, n, k, &a, &w, Some(&b), Act::Relu, &mut y);
-            let expected =
-                each(m, n, &|i, j| (b[j] + sum(k, &|l| a[i * k + l] * w[j * k + l])).max(0.0));
+            let expected = each(m, n, &|i, j| (b[j] + sum(k, &|l| a[i * k + l] * w[j * k + l])).max(0.0));
             assert_close(&y, &expected, 1e-5, "y");
 
             let mut dx = vec![f32::NAN; m * k];

@@ -258,7 +258,7 @@ fn divide(root: &Path, entries: &mut [Entry], config: &SplitConfig, notes: &mut 
             let known = |e: &Entry| saved.get(&split::relative(root, &e.path)).copied();
             let new = open.iter().filter(|e| known(e).is_none()).count();
             if new > 0 {
-                notes.push(format!("{new} pictures are not in `{}` and are trained on", file.display()));
+                notes.push(format!("not in `{}` and so trained on: {new} new pictures", file.display()));
             }
             open.iter().map(|e| known(e).unwrap_or(Split::Train)).collect()
         }

@@ -76,7 +76,7 @@ fn an_undivided_folder_is_divided_once_and_for_all() {
     let again = Dataset::open(dir.path(), &SplitConfig { seed: 6, ..config }).unwrap();
     assert_eq!(again.val, first.val);
     assert_eq!(again.train.len(), 33);
-    assert!(again.notes[0].starts_with("1 pictures are not in"), "{:?}", again.notes);
+    assert!(again.notes[0].ends_with("trained on: 1 new pictures"), "{:?}", again.notes);
 }
 
 #[test]

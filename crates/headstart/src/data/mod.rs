@@ -1,7 +1,7 @@
 //! From a folder or a manifest to batches: classes, splits, checks, loading.
 //!
 //! [`Dataset::open`] finds pictures and labels ([`folder`], [`manifest`], [`split`]);
-//! [`check_files`] names what cannot be decoded before training starts; a [`Loader`] decodes and
+//! [`check_files`] names what cannot be decoded before training starts; `train::Photos` decodes and
 //! transforms ahead of the network, in an order that depends on (seed, epoch) alone; [`digest`]
 //! says whether two lists of files are the same. What a picture becomes is decided in `image`.
 
@@ -12,7 +12,6 @@ pub mod dataset;
 mod dataset_tests;
 pub mod digest;
 pub mod folder;
-pub mod loader;
 pub mod manifest;
 pub mod split;
 
@@ -20,6 +19,5 @@ pub use audit::{OnUnreadable, Unreadable, check_files};
 pub use classes::Classes;
 pub use dataset::{Dataset, Sample};
 pub use digest::{digest_files, file_sha256};
-pub use loader::{Batch, Batches, LastBatch, Loader, LoaderConfig, Order};
 pub use manifest::Manifest;
 pub use split::{Split, SplitConfig};

@@ -25,7 +25,10 @@ pub fn decode(path: impl AsRef<Path>) -> Result<RgbImage> {
 
 /// Decodes a picture in memory; `path` only names it in errors.
 pub fn decode_bytes(bytes: &[u8], path: impl AsRef<Path>) -> Result<RgbImage> {
-    picture(bytes).map_err(|reason| Error::CorruptImage { path: path.as_ref().to_path_buf(), reason })
+    // A file from anywhere may meet a bug in a decoder; that must cost one picture, not the run.
+    let decoded = std::panic::catch_unwind(|| picture(bytes))
+        .unwrap_or_else(|_| Err("damaged data that the decoder does not survive".into()));
+    decoded.map_err(|reason| Error::CorruptImage { path: path.as_ref().to_path_buf(), reason })
 }
 
 /// Checks that the picture at `path` decodes to its last pixel.
@@ -170,11 +173,15 @@ fn plain(format: ImageFormat, error: &ImageError) -> Reason {
         }
         ImageError::Limits(_) => return "too large to decode within 4 GiB of memory".into(),
         ImageError::Unsupported(e) => return format!("a kind of {name} Headstart does not read ({e})"),
+        // The cause alone: "Format error decoding Png" in front of it says nothing new.
+        ImageError::Decoding(e) => {
+            std::error::Error::source(e).map_or_else(|| e.to_string(), |c| c.to_string())
+        }
         other => other.to_string(),
     };
     let lower = said.to_lowercase();
     let cut =
-        ["eof", "end of file", "end of data", "exhausted", "truncated", "no more bytes", "fill whole buffer"];
+        ["eof", "end of file", "end of data", "exhausted", "truncated", "no more bytes", "not enough bytes"];
     if cut.iter().any(|word| lower.contains(word)) {
         return "truncated: the file ends in the middle of the picture".into();
     }

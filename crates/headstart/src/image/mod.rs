@@ -16,6 +16,8 @@ mod parse;
 mod parse_tests;
 pub mod resize;
 pub mod transform;
+#[cfg(test)]
+mod transform_tests;
 
 pub use ::image::RgbImage;
 pub use decode::{MAX_PIXELS, check, decode, decode_bytes};

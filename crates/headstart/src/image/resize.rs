@@ -120,16 +120,14 @@ pub fn resize_region(
     let last = (down.start + down.length + margin).ceil().min(f64::from(source.height));
     let rows = (last - first) as u32;
 
-    let by_rows =
-        convolve(&view, (region.width, rows), (across.start, first, across.length, f64::from(rows)), filter);
-    let out = convolve(
-        &by_rows,
-        (region.width, region.height),
-        (0.0, down.start - first, f64::from(region.width), down.length),
-        filter,
-    );
-    let bytes = out.pixels().iter().flat_map(|p| p.0).collect();
-    RgbImage::from_raw(region.width, region.height, bytes).expect("the sizes agree")
+    let mut by_rows = TypedImage::<U8x3>::new(region.width, rows);
+    convolve(&view, &mut by_rows, (across.start, first, across.length, f64::from(rows)), filter);
+    let mut out = RgbImage::new(region.width, region.height);
+    let mut pixels = TypedImage::<U8x3>::from_buffer(region.width, region.height, out.as_mut())
+        .expect("the buffer of an RgbImage fits its size");
+    let from = (0.0, down.start - first, f64::from(region.width), down.length);
+    convolve(&by_rows, &mut pixels, from, filter);
+    out
 }
 
 /// One direction of a resize: which stretch of the source makes which pixels.
@@ -149,23 +147,22 @@ impl Span {
     }
 }
 
+/// Filters the box (x, y, width, height) of `view` into the whole of `out`.
 fn convolve(
     view: &impl ImageView<Pixel = U8x3>,
-    (width, height): (u32, u32),
-    (x, y, w, h): (f64, f64, f64, f64),
+    out: &mut TypedImage<'_, U8x3>,
+    (x, y, width, height): (f64, f64, f64, f64),
     filter: FilterType,
-) -> TypedImage<'static, U8x3> {
+) {
     thread_local!(static RESIZER: RefCell<Resizer> = RefCell::new(Resizer::new()));
     // The last bit of a product may leave the source; the filter must not.
-    let w = w.min(f64::from(view.width()) - x);
-    let h = h.min(f64::from(view.height()) - y);
-    let options =
-        ResizeOptions::new().resize_alg(ResizeAlg::Convolution(filter)).crop(x, y, w, h).use_alpha(false);
-    let mut out = TypedImage::new(width, height);
-    RESIZER
-        .with_borrow_mut(|r| r.resize_typed(view, &mut out, &options))
-        .expect("the box lies in the source");
-    out
+    let width = width.min(f64::from(view.width()) - x);
+    let height = height.min(f64::from(view.height()) - y);
+    let options = ResizeOptions::new()
+        .resize_alg(ResizeAlg::Convolution(filter))
+        .crop(x, y, width, height)
+        .use_alpha(false);
+    RESIZER.with_borrow_mut(|r| r.resize_typed(view, out, &options)).expect("the box lies in the source");
 }
 
 /// PIL's nearest: the source pixel under the centre of the destination pixel.

@@ -28,6 +28,7 @@ use tap::Tap;
 
 pub use head::HeadSpec;
 pub use network::{Network, ParamInfo, frozen};
+pub use network::values as host_values;
 pub(crate) use network::values;
 
 /// What flows between groups: feature maps, or embeddings once pooled.
@@ -201,6 +202,11 @@ families! {
     AlexNet = alexnet,
     Vgg = vgg,
     MobileNetV2 = mobilenetv2,
+}
+
+/// Lists every dialect a network's checkpoints may use, its own first.
+pub fn all_dialects(network: &Network) -> Vec<Dialect> {
+    [Dialect::Own].into_iter().chain(network.dialects().iter().copied()).collect()
 }
 
 /// Finds a network by name, with or without a tag: `resnet18`, `resnet18.a1_in1k`.

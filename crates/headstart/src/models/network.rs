@@ -203,8 +203,8 @@ pub(crate) fn is_buffer(name: &str) -> bool {
 
 type EachFn<'a> = dyn FnMut(String, Vec<usize>, bool, &dyn Fn() -> Vec<f32>) + 'a;
 
-/// Copies a tensor's values to the host.
-pub(crate) fn values<const D: usize>(tensor: &Tensor<D>) -> Vec<f32> {
+/// Copies a tensor's values to the host, row by row.
+pub fn values<const D: usize>(tensor: &Tensor<D>) -> Vec<f32> {
     tensor.clone().into_data().convert::<f32>().try_into_vec().expect("converted to f32")
 }
 

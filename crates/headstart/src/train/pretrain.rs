@@ -23,6 +23,7 @@ use crate::models::tap::Tap;
 use crate::models::{ModelOptions, Network, frozen, values};
 use crate::rng::Rng;
 use crate::synth::{FORMULA_CLASSES, formula_picture};
+use crate::weights::{Entry, StateDict};
 
 /// How to pretrain.
 #[derive(Clone, Copy, Debug)]
@@ -131,4 +132,16 @@ pub fn pretrain(model: &str, p: &Pretraining, observer: &mut dyn Observer) -> Re
         all += labels.len() as f64;
     }
     Ok(Pretrained { network, pictures, top1: right / all })
+}
+
+/// Collects the backbone's tensors, without the formula classifier, in half precision: what ships.
+pub fn for_embedding(network: &Network) -> StateDict {
+    let classifier = network.groups().last().expect("a head").clone();
+    let mut dict = StateDict::new("");
+    for (name, shape, values) in network.state() {
+        if !classifier.owns(&name) {
+            dict.insert(name, Entry::from_f32_as_f16(&shape, &values));
+        }
+    }
+    dict
 }

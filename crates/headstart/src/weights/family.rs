@@ -28,6 +28,10 @@ pub fn looks_like(dict: &StateDict) -> Option<&'static str> {
     } else if has("conv_stem.weight") && starts("blocks.") {
         // MobileNetV2 and V3 and EfficientNet share their builder in timm: the first tells by
         // having no squeeze-and-excitation, the second by a head without BatchNorm.
+        // V4 has depthwise convolutions where the others have none.
+        if holds(".dw_start.") {
+            return Some("MobileNetV4 (timm names)");
+        }
         match (holds(".se.conv_reduce."), has("bn2.weight")) {
             (false, _) => "MobileNetV2 (timm names)",
             (true, false) => "MobileNetV3 (timm names)",
@@ -47,6 +51,8 @@ pub fn looks_like(dict: &StateDict) -> Option<&'static str> {
             Some(11) => "AlexNet",
             _ => "VGG",
         }
+    } else if has("conv1.0.weight") && starts("layer1.0.") {
+        "ResNet-D (timm names)"
     } else if has("conv1.weight") && starts("layer1.0.") {
         match (axes("conv1.weight"), has("layer4.0.conv1.weight")) {
             (4, true) => "ResNet",

@@ -18,19 +18,11 @@ use super::atomic::write_atomically;
 use super::cache::Cache;
 use super::download::{Job, Progress, Proof, advice, fetch, lock, pause};
 use super::http::{Answer, Failure};
+use super::hub_repo::{HubRepo, is_commit, is_inside, is_name, quoted};
+use super::sharded;
 use super::source::PREFERRED;
 use super::timm_config::TimmConfig;
-use super::{sharded, weights_in};
 use crate::error::{Error, Result};
-
-/// Names a repository of a model on the hub.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct HubRepo {
-    /// `org/name`.
-    pub name: String,
-    /// A branch, a tag or a commit.
-    pub revision: String,
-}
 
 /// Says whether a file that is there is good enough.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,40 +44,6 @@ struct Facts {
 const TAG: &str = "Signature: 8a477f597d28d172789f06886806bc55\n\
     # This file is a cache directory tag created by huggingface_hub.\n\
     # For information about cache directory tags, see:\n#\thttps://bford.info/cachedir/\n";
-
-impl HubRepo {
-    /// Reads `org/name` or `org/name@revision`.
-    pub fn parse(text: &str) -> Result<HubRepo> {
-        let (name, revision) = text.split_once('@').unwrap_or((text, "main"));
-        let legal = |part: &str| {
-            !part.is_empty()
-                && !part.starts_with(['.', '-'])
-                && part.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b))
-                && !part.contains("--")
-                && !part.contains("..")
-        };
-        if name.split('/').count() != 2 || !name.split('/').all(legal) || !is_inside(revision) {
-            return Err(Error::BadModel {
-                what: format!("`hf-hub:{text}` does not name a repository"),
-                hint: "write `hf-hub:org/name` or `hf-hub:org/name@revision`".into(),
-            });
-        }
-        Ok(HubRepo { name: name.into(), revision: revision.into() })
-    }
-
-    pub(super) fn folder(&self) -> String {
-        format!("models--{}", self.name.replace('/', "--"))
-    }
-}
-
-impl std::fmt::Display for HubRepo {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self.revision.as_str() {
-            "main" => write!(f, "hf-hub:{}", self.name),
-            revision => write!(f, "hf-hub:{}@{revision}", self.name),
-        }
-    }
-}
 
 impl Cache {
     /// Brings a file of a repository into the cache; nothing if the repository has no such file.
@@ -140,12 +98,14 @@ impl Cache {
         lookup: Lookup,
         progress: &mut dyn Progress,
     ) -> Result<PathBuf> {
-        // What is cached already wins over asking for each preferred name in turn.
-        if lookup == Lookup::CacheFirst || self.env.offline.is_some() {
-            let folder = self.snapshot(repo, &repo.revision).and_then(|folder| weights_in(&folder).ok());
-            if let Some(path) = folder.filter(|path| !is_index(path)) {
-                return Ok(path);
-            }
+        // What is cached already wins over asking for each preferred name in turn; shards are left
+        // to the loop, which knows whether all of them are there.
+        if (lookup == Lookup::CacheFirst || self.env.offline.is_some())
+            && let Some(folder) = self.snapshot(repo, &repo.revision)
+            && let Some(path) = PREFERRED.iter().map(|name| folder.join(name)).find(|path| path.is_file())
+            && !is_index(&path)
+        {
+            return Ok(path);
         }
         for name in PREFERRED {
             let Some(path) = self.hub_file(repo, name, lookup, progress)? else { continue };
@@ -374,29 +334,6 @@ fn is_index(path: &Path) -> bool {
     path.to_string_lossy().ends_with(".index.json")
 }
 
-fn is_commit(revision: &str) -> bool {
-    revision.len() == 40 && revision.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
-}
-
-/// Tells whether a server's word may be a file name.
-fn is_name(text: &str) -> bool {
-    (1..=128).contains(&text.len())
-        && !text.starts_with('.')
-        && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b))
-}
-
-/// Tells whether a relative path stays where it starts.
-fn is_inside(path: &str) -> bool {
-    !path.contains(['\\', ':', '\0'])
-        && !path.is_empty()
-        && path.split('/').all(|part| !part.is_empty() && part != "." && part != "..")
-}
-
-fn quoted(text: &str) -> String {
-    let plain = |b: u8| b.is_ascii_alphanumeric() || b"-_.~".contains(&b);
-    text.bytes().map(|b| if plain(b) { char::from(b).to_string() } else { format!("%{b:02X}") }).collect()
-}
-
 #[cfg(unix)]
 fn symlink(to: &Path, at: &Path) -> std::io::Result<()> {
     std::os::unix::fs::symlink(to, at)
@@ -415,18 +352,6 @@ fn symlink(_: &Path, _: &Path) -> std::io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn words_of_a_server_cannot_leave_the_cache() {
-        for text in ["", "..", ".hidden", "a/b", "a\\b", "c:d", "é"] {
-            assert!(!is_name(text), "{text}");
-        }
-        for text in ["", "/etc/passwd", "a/../b", "a//b", "..", "c:\\x"] {
-            assert!(!is_inside(text), "{text}");
-        }
-        assert!(is_name("f37072fd.gz-1_2") && is_inside("refs/pr/1"));
-        assert_eq!(quoted("refs/pr/1"), "refs%2Fpr%2F1");
-    }
 
     #[test]
     fn etags_tell_how_to_verify() {

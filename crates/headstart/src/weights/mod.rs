@@ -20,6 +20,7 @@ pub mod env;
 pub mod family;
 mod http;
 pub mod hub;
+pub mod hub_repo;
 pub mod names;
 mod pickle;
 mod pickle_machine;
@@ -38,7 +39,8 @@ pub use cache::{Cache, Cached, Kind};
 pub use download::Progress;
 pub use env::Env;
 pub use family::looks_like;
-pub use hub::{HubRepo, Lookup};
+pub use hub::Lookup;
+pub use hub_repo::HubRepo;
 pub use report::{LoadReport, Misshapen};
 pub use source::{Source, weights_in};
 pub use state_dict::{Dtype, Entry, StateDict};
@@ -62,6 +64,7 @@ pub fn read(path: &Path) -> Result<StateDict> {
         return Err(safetensors::bad_weights(&path, reason));
     }
     names::strip_prefixes(&mut dict);
+    names::modernize_densenet(&mut dict);
     Ok(dict)
 }
 

@@ -31,6 +31,24 @@ pub fn strip_prefixes(dict: &mut StateDict) {
     }
 }
 
+/// Gives the layers of a DenseNet their present names: torchvision's files still say `norm.1`
+/// where its modules say `norm1` (`_load_state_dict` in its `densenet.py`).
+pub fn modernize_densenet(dict: &mut StateDict) {
+    let modern = |name: &str| {
+        if !name.contains(".denselayer") {
+            return name.to_string();
+        }
+        ["norm", "conv"].iter().fold(name.to_string(), |name, layer| {
+            name.replace(&format!(".{layer}.1."), &format!(".{layer}1."))
+                .replace(&format!(".{layer}.2."), &format!(".{layer}2."))
+        })
+    };
+    if dict.names().any(|name| modern(name) != name) {
+        dict.rename(modern);
+        dict.notes.push("wrote `norm1` for the `norm.1` of old DenseNet files, and so on".into());
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::state_dict::Entry;
@@ -57,6 +75,15 @@ mod tests {
         assert_eq!(stripped(&["model.a", "head.b"]), (vec!["model.a".into(), "head.b".into()], 0));
         assert_eq!(stripped(&["n_averaged", "module.a"]), (vec!["a".into()], 2));
         assert_eq!(stripped(&[]), (vec![], 0));
+    }
+
+    #[test]
+    fn old_densenet_files_get_present_names() {
+        let mut old = dict(&["features.denseblock1.denselayer2.norm.1.weight", "features.norm0.bias"]);
+        modernize_densenet(&mut old);
+        let names: Vec<_> = old.names().collect();
+        assert_eq!(names, ["features.denseblock1.denselayer2.norm1.weight", "features.norm0.bias"]);
+        assert_eq!(old.notes.len(), 1);
     }
 
     #[test]

@@ -128,7 +128,14 @@ mod tests {
 
     #[test]
     fn numbers_and_containers() {
-        let (arena, value) = load(b"\x80\x04\x95\x00\x00\x00\x00\x00\x00\x00\x00](K\x01M\x00\x01J\xfe\xff\xff\xff\x8a\x02\x00\x80G?\xf8\x00\x00\x00\x00\x00\x00e.").unwrap();
+        let (arena, value) = load(
+            &[
+                &b"\x80\x04\x95\x00\x00\x00\x00\x00\x00\x00\x00"[..],
+                b"](K\x01M\x00\x01J\xfe\xff\xff\xff\x8a\x02\x00\x80G?\xf8\x00\x00\x00\x00\x00\x00e.",
+            ]
+            .concat(),
+        )
+        .unwrap();
         let Some(Node::List(items)) = arena.node(value) else { panic!("{value:?}") };
         let expected =
             [Value::Int(1), Value::Int(256), Value::Int(-2), Value::Int(-32768), Value::Float(1.5)];

@@ -150,6 +150,9 @@ fn collect(
     let file_len = std::fs::metadata(path).map_err(Error::read(path))?.len();
     let mut budget = file_len.saturating_mul(4).saturating_add(SLACK);
     let found = arena.tensors(root);
+    if found.endless {
+        return Err(bad_weights(path, "it refers to itself too often to be a checkpoint"));
+    }
     let mut dict = StateDict::new(path);
     dict.notes = found.notes;
     for (name, view) in found.views {

@@ -42,6 +42,8 @@ pub(super) struct Storage<'a> {
 pub(super) struct Found {
     pub(super) views: Vec<(String, View)>,
     pub(super) notes: Vec<String>,
+    /// The file refers to itself so often that the search was given up.
+    pub(super) endless: bool,
 }
 
 /// Returns the bytes per number of a storage class, also of those that no tensor here may have.
@@ -114,9 +116,7 @@ impl Arena {
         let mut visits = 0;
         let root = self.unwrap(root, &mut found.notes);
         self.walk(root, "", 0, &mut visits, &mut found);
-        if visits > MAX_VISITS {
-            found.notes.push("stopped looking for tensors: the file refers to itself too often".into());
-        }
+        found.endless = visits > MAX_VISITS;
         found
     }
 
@@ -246,7 +246,7 @@ impl Arena {
         })
     }
 
-    /// Says what a value is if it holds numbers that cannot be read.
+    /// Says what a value is if it stands where a tensor could and cannot be read.
     fn unsupported(&self, value: Value) -> Option<String> {
         let Some(Node::Object { class, .. }) = self.node(value) else { return None };
         match self.global(*class)? {
@@ -254,6 +254,9 @@ impl Arena {
                 Some(format!("a tensor of a kind that is not supported (`{name}`)"))
             }
             (module, "_reconstruct") if module.starts_with("numpy") => Some("a NumPy array".into()),
+            (module, name) if self.items(value).is_none() => {
+                Some(format!("an object of `{module}.{name}`, not a tensor"))
+            }
             _ => None,
         }
     }

@@ -23,7 +23,15 @@ const MAX_HEADER: u64 = 100_000_000;
 pub fn read(path: &Path) -> Result<StateDict> {
     let file = File::open(path).map_err(Error::read(path))?;
     let file_len = file.metadata().map_err(Error::read(path))?.len();
-    let mut input = BufReader::with_capacity(1 << 20, file);
+    read_from(BufReader::with_capacity(1 << 20, file), file_len, path)
+}
+
+/// Reads every tensor of a safetensors file in memory; `path` is what errors call it.
+pub fn read_bytes(bytes: &[u8], path: &Path) -> Result<StateDict> {
+    read_from(bytes, bytes.len() as u64, path)
+}
+
+fn read_from(mut input: impl Read, file_len: u64, path: &Path) -> Result<StateDict> {
     let metadata = read_header(&mut input, file_len, path)?;
 
     let mut dict = StateDict::new(path);

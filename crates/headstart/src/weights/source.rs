@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::hub::HubRepo;
+use super::hub_repo::HubRepo;
 use crate::error::{Error, Result};
 
 /// Says where weights are to come from.

@@ -73,6 +73,16 @@ impl Entry {
         Entry { dtype: Dtype::F32, shape: shape.to_vec(), bytes }
     }
 
+    /// Rounds 32-bit numbers to half precision.
+    ///
+    /// # Panics
+    /// When `values` does not fill `shape` exactly.
+    pub fn from_f32_as_f16(shape: &[usize], values: &[f32]) -> Entry {
+        assert_eq!(shape.iter().product::<usize>(), values.len(), "values fill the shape");
+        let bytes = values.iter().flat_map(|v| f16::from_f32(*v).to_le_bytes()).collect();
+        Entry { dtype: Dtype::F16, shape: shape.to_vec(), bytes }
+    }
+
     /// Wraps 64-bit counters such as `num_batches_tracked`.
     ///
     /// # Panics

@@ -1,0 +1,109 @@
+//! `headstart evaluate`: a bundle, or weights with their own classes.
+
+use std::path::Path;
+use std::process::ExitCode;
+use std::time::Instant;
+
+use headstart::bundle::Bundle;
+use headstart::data::{Classes, Dataset, OnUnreadable, Split, SplitConfig, check_files};
+use headstart::error::{Error, Result};
+use headstart::models::{Network, frozen};
+use headstart::session::{photos, score};
+use headstart::sources::{Backbone, Wanted};
+use headstart::train::Recipe;
+use serde_json::json;
+
+use super::Output;
+use crate::args::Evaluate;
+use crate::render::progress::Bars;
+use crate::render::table;
+
+pub fn evaluate(a: &Evaluate, io: Output) -> Result<ExitCode> {
+    let started = Instant::now();
+    let is_bundle = Path::new(&a.what).join("bundle.json").exists() || Path::new(&a.what).join("bundle").exists();
+    let (network, mut data, pipeline) = if is_bundle { of_bundle(a)? } else { of_weights(a, io)? };
+    let unreadable = check_files(&mut data, OnUnreadable::LeaveOut, &|_, _| {})?;
+    let split = Split::of_folder(&a.split).ok_or_else(|| Error::BadData {
+        place: "--split".into(),
+        what: format!("no part is called `{}`", a.split),
+        hint: "use train, val or test".into(),
+    })?;
+    if data.part(split).is_empty() {
+        return Err(Error::BadData {
+            place: a.data.display().to_string(),
+            what: format!("no readable picture in the part `{}`", split.name()),
+            hint: "choose another part with `--split`".into(),
+        });
+    }
+    let set = photos(data.part(split), &pipeline, 0, 32, "evaluate")?;
+    let scores = score(&network, &set, data.classes.names())?;
+    let seconds = started.elapsed().as_secs_f64();
+    let document = || {
+        let mut all = scores.to_json();
+        all["split"] = json!(split.name());
+        all["unreadable"] = json!(unreadable.iter().map(|u| json!({"path": u.path, "reason": u.reason})).collect::<Vec<_>>());
+        all["notes"] = json!(data.notes);
+        all["seconds"] = json!(seconds);
+        all
+    };
+    io.show(document, || {
+        let (low, high) = scores.interval;
+        println!("{} photos of `{}`", scores.labels.len(), split.name());
+        println!("top-1 {:.4}  (95 % interval {low:.3}–{high:.3})", scores.top1);
+        println!("top-5 {:.4}", scores.top5);
+        println!("loss  {:.4}   calibration error {:.4}", scores.loss, scores.ece);
+        if scores.classes.len() <= 30 {
+            let rows: Vec<Vec<String>> = (scores.classes.iter().zip(scores.confusion.class_scores()))
+                .map(|(name, s)| {
+                    let share = |v: Option<f64>| v.map_or("–".into(), |v| format!("{v:.3}"));
+                    vec![name.clone(), share(s.precision), share(s.recall), share(s.f1), s.support.to_string()]
+                })
+                .collect();
+            println!();
+            table::print(&["class", "precision", "recall", "F1", "photos"], &[false, true, true, true, true], &rows);
+        }
+        for pair in scores.confusion.mistakes(5) {
+            println!("{} taken for {}: {}", scores.classes[pair.target], scores.classes[pair.predicted], pair.count);
+        }
+        for bad in &unreadable {
+            println!("left out `{}`: {}", bad.path.display(), bad.reason);
+        }
+        println!("{seconds:.1} s");
+    });
+    Ok(ExitCode::SUCCESS)
+}
+
+type Evaluated = (Network, Dataset, String);
+
+/// Classes are matched by name.
+fn of_bundle(a: &Evaluate) -> Result<Evaluated> {
+    let bundle = Bundle::open(Path::new(&a.what))?;
+    let data = Dataset::open_with(&a.data, &Classes::ordered(bundle.classes)?)?;
+    Ok((bundle.network, data, bundle.pipeline.to_string()))
+}
+
+/// Class folders, sorted, are the outputs in order.
+fn of_weights(a: &Evaluate, io: Output) -> Result<Evaluated> {
+    let mut wanted = Wanted::from(&a.model);
+    wanted.weights = Some(a.what.clone());
+    let backbone = Backbone::open(&wanted, &mut Bars::new(io.quiet))?;
+    let (network, _) = backbone.whole()?;
+    let config = SplitConfig::default();
+    let mut data = Dataset::open(&a.data, &config)?;
+    let outputs = network.options().num_classes;
+    if data.classes.len() != outputs {
+        return Err(Error::BadData {
+            place: a.data.display().to_string(),
+            what: format!("{} class folders for a network of {outputs} classes", data.classes.len()),
+            hint: "class folders must stand for the network's outputs, in sorted order".into(),
+        });
+    }
+    // Nothing is trained here: photos that no part claims are all evaluated.
+    if !a.data.join("val").exists() && !a.data.join("validation").exists() {
+        let train = std::mem::take(&mut data.train);
+        data.val.extend(train);
+    }
+    let mut recipe = Recipe::open("head")?;
+    recipe.resolve(&backbone.input);
+    Ok((frozen(&network), data, recipe.eval))
+}

@@ -1,0 +1,125 @@
+//! `headstart fit` and `headstart demo`.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use headstart::error::{Error, Result};
+use headstart::models::spec::InputSpec;
+use headstart::session::{self, Report, Request};
+use headstart::sources::{Backbone, Wanted};
+use headstart::synth::write_flowers;
+use headstart::train::Recipe;
+use headstart_web::page;
+use serde_json::json;
+
+use super::Output;
+use crate::args::{Demo, Fit};
+use crate::render::progress::Bars;
+
+pub fn fit(a: &Fit, io: Output) -> Result<ExitCode> {
+    if !a.data.exists() {
+        return Err(Error::NotFound { path: a.data.clone() });
+    }
+    let mut recipe = Recipe::open(&a.recipe)?;
+    if let Some(head) = &a.head {
+        recipe.head.clone_from(head);
+    }
+    recipe.seed = a.seed.unwrap_or(recipe.seed);
+    recipe.batch_size = a.batch_size.unwrap_or(recipe.batch_size);
+    recipe.views = a.views.unwrap_or(recipe.views);
+    if let (Some(epochs), Some(phase)) = (a.epochs, recipe.phases.last_mut()) {
+        phase.epochs = epochs;
+    }
+    if let Some(lr) = a.lr {
+        session::set_rate(&mut recipe, lr);
+    }
+    recipe.check("the recipe with the options given")?;
+    let mut bars = Bars::new(io.quiet);
+    let backbone = Backbone::open(&Wanted::from(&a.model), &mut bars)?;
+    if a.explain {
+        recipe.resolve(&backbone.input);
+        println!("{}", recipe.to_toml());
+        return Ok(ExitCode::SUCCESS);
+    }
+    let out = a.out.clone().unwrap_or_else(|| default_out(&a.data, &backbone, &a.recipe));
+    let request = Request {
+        data: a.data.clone(),
+        recipe,
+        freeze: a.freeze.clone(),
+        val_share: a.val_share,
+        out,
+        resume: a.resume,
+        strict: a.strict,
+    };
+    finish(&session::run(request, &backbone, &mut bars)?, &backbone, io)
+}
+
+pub fn demo(a: &Demo, io: Output) -> Result<ExitCode> {
+    let pictures = a.out.join("pictures");
+    if !io.quiet {
+        eprintln!("drawing 5 species of flowers into `{}`", pictures.display());
+    }
+    std::fs::create_dir_all(&a.out).map_err(Error::write(&a.out))?;
+    write_flowers(&pictures, 60, 30, a.seed, 128)?;
+    let mut recipe = Recipe::open("finetune")?;
+    recipe.seed = a.seed;
+    let mut bars = Bars::new(io.quiet);
+    let backbone = Backbone::open(&Wanted::default(), &mut bars)?;
+    let request = Request {
+        data: pictures,
+        recipe,
+        freeze: vec![],
+        val_share: 0.2,
+        out: a.out.clone(),
+        resume: false,
+        strict: true,
+    };
+    finish(&session::run(request, &backbone, &mut bars)?, &backbone, io)
+}
+
+/// Names the run folder after what is run.
+fn default_out(data: &Path, backbone: &Backbone, recipe: &str) -> PathBuf {
+    let stem = |p: &Path| p.file_stem().map_or_else(|| "run".into(), |s| s.to_string_lossy().into_owned());
+    let name = format!("{}-{}-{}", stem(data), backbone.row.name, stem(Path::new(recipe)));
+    PathBuf::from("runs").join(name)
+}
+
+/// Writes pictures and page, and says how it went.
+fn finish(report: &Report, backbone: &Backbone, io: Output) -> Result<ExitCode> {
+    page::write(report, &origin(backbone))?;
+    let best = &report.history[report.best_epoch];
+    let document = || {
+        let mut all = report.scores.to_json();
+        all["out"] = json!(report.out);
+        all["bundle"] = json!(report.out.join("bundle"));
+        all["model"] = json!(backbone.row.name);
+        all["best_epoch"] = json!(report.best_epoch + 1);
+        all["epochs"] = json!(report.history.len());
+        all["train_pictures"] = json!(report.pictures.0);
+        all["unreadable"] =
+            report.unreadable.iter().map(|u| json!({"path": u.path, "reason": u.reason})).collect::<Vec<_>>().into();
+        all["tensors_equal_to_source"] = json!(report.frozen);
+        all["notes"] = json!(report.notes);
+        all["seconds"] = json!(report.seconds);
+        all
+    };
+    io.show(document, || {
+        let (low, high) = report.scores.interval;
+        println!(
+            "top-1 {:.4} (95 % interval {low:.3}–{high:.3}) on {} validation photos, from epoch {} `{}`",
+            report.scores.top1, report.pictures.1, report.best_epoch + 1, best.phase_name
+        );
+        println!("{} tensors are bit for bit those of {}", report.frozen, origin(backbone));
+        println!("{:.1} s; bundle in `{}`, page in `{}`",
+            report.seconds,
+            report.out.join("bundle").display(),
+            report.out.join("report.html").display()
+        );
+    });
+    Ok(ExitCode::SUCCESS)
+}
+
+fn origin(backbone: &Backbone) -> String {
+    let InputSpec { size, .. } = backbone.input;
+    format!("{} at {size} px", backbone.origin)
+}

@@ -1,0 +1,65 @@
+//! One file a command: arguments to library calls to output.
+
+mod describe;
+mod embed;
+mod evaluate;
+mod export;
+mod fit;
+mod forward;
+mod predict;
+mod pretrain;
+mod pull;
+
+use std::process::ExitCode;
+
+use headstart::Result;
+use headstart::sources::Wanted;
+
+use crate::args::{Args, Command, ModelArgs};
+
+/// Runs the command and returns its exit code.
+pub fn run(args: &Args) -> Result<ExitCode> {
+    let io = Output { json: args.json, quiet: args.quiet };
+    match &args.command {
+        Command::Demo(a) => fit::demo(a, io),
+        Command::Fit(a) => fit::fit(a, io),
+        Command::Evaluate(a) => evaluate::evaluate(a, io),
+        Command::Predict(a) => predict::predict(a, io),
+        Command::Embed(a) => embed::embed(a, io),
+        Command::Forward(a) => forward::forward(a, io),
+        Command::Export(a) => export::export(a, io),
+        Command::Models(a) => describe::models(a, io),
+        Command::Describe(a) => describe::describe(a, io),
+        Command::Pull(a) => pull::pull(a, io),
+        Command::Cache(a) => pull::cache(a, io),
+        Command::Pretrain(a) => pretrain::pretrain(a, io),
+    }
+}
+
+/// How to talk to the user.
+#[derive(Clone, Copy)]
+pub struct Output {
+    /// One JSON document on stdout.
+    pub json: bool,
+    /// No progress.
+    pub quiet: bool,
+}
+
+impl Output {
+    /// Prints the document if JSON was asked for, else runs the text printer.
+    pub fn show(self, document: impl FnOnce() -> serde_json::Value, text: impl FnOnce()) {
+        if self.json { println!("{}", document()) } else { text() }
+    }
+}
+
+impl From<&ModelArgs> for Wanted {
+    fn from(a: &ModelArgs) -> Self {
+        Wanted {
+            model: a.model.clone(),
+            weights: a.weights.clone(),
+            pad_type: a.pad_type.clone(),
+            bn_eps: a.bn_eps,
+            size: a.size,
+        }
+    }
+}

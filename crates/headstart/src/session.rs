@@ -1,0 +1,305 @@
+//! The main job end to end: photos and a backbone in, a run folder with a bundle out.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use serde_json::{Value, json};
+
+use crate::bundle::Contents;
+use crate::data::{Dataset, OnUnreadable, Sample, Split, SplitConfig, Unreadable, check_files};
+use crate::error::{Error, Result};
+use crate::image::Pipeline;
+use crate::metrics::{accuracy, calibration, confusion::Confusion, interval};
+use crate::models::{HeadSpec, Network};
+use crate::sources::Backbone;
+use crate::train::fit::logits;
+use crate::train::groups::{Rate, resolve};
+use crate::train::observer::{EpochRecord, Event, Observer};
+use crate::train::prefix::{CacheLimits, hex};
+use crate::train::{Job, Photos, Recipe, fit};
+
+/// What to do.
+#[derive(Debug)]
+pub struct Request {
+    /// Folder or manifest.
+    pub data: PathBuf,
+    /// The plan, not resolved yet.
+    pub recipe: Recipe,
+    /// Groups or patterns frozen in every phase.
+    pub freeze: Vec<String>,
+    /// Share set aside when the data has no validation part.
+    pub val_share: f64,
+    /// Run folder.
+    pub out: PathBuf,
+    /// Whether to go on from the run folder's checkpoint.
+    pub resume: bool,
+    /// Whether unreadable photos are an error.
+    pub strict: bool,
+}
+
+/// What came of it.
+#[derive(Debug)]
+pub struct Report {
+    /// Run folder.
+    pub out: PathBuf,
+    /// The resolved recipe.
+    pub recipe: Recipe,
+    /// Every epoch.
+    pub history: Vec<EpochRecord>,
+    /// Index of the epoch whose weights were kept.
+    pub best_epoch: usize,
+    /// Scores of those weights on the validation photos.
+    pub scores: Scores,
+    /// Photos left out, with reasons.
+    pub unreadable: Vec<Unreadable>,
+    /// What the user should know about the data and the weights.
+    pub notes: Vec<String>,
+    /// Photos to train on and to validate on.
+    pub pictures: (usize, usize),
+    /// Checkpoint names that kept every bit.
+    pub frozen: usize,
+    /// Seconds in all.
+    pub seconds: f64,
+}
+
+/// How good a classifier is on labelled photos.
+#[derive(Clone, Debug)]
+pub struct Scores {
+    /// Class names.
+    pub classes: Vec<String>,
+    /// Right answers at first place, as a share.
+    pub top1: f64,
+    /// Right answers among the first five.
+    pub top5: f64,
+    /// 95 % Wilson interval of `top1`.
+    pub interval: (f64, f64),
+    /// Mean negative log-likelihood.
+    pub loss: f64,
+    /// Expected calibration error over 15 bins.
+    pub ece: f64,
+    /// Temperature that minimises the loss; 1 if the data do not fix one.
+    pub temperature: f64,
+    /// True class by predicted class.
+    pub confusion: Confusion,
+    /// Logits of every photo, in order.
+    pub logits: Vec<f32>,
+    /// True labels, in order.
+    pub labels: Vec<usize>,
+}
+
+/// Scores a network on labelled photos.
+pub fn score(network: &Network, photos: &Photos, classes: &[String]) -> Result<Scores> {
+    let (all, labels, n) = (logits(network, photos)?, photos.labels(), classes.len());
+    let hits = accuracy::hits(&all, n, &labels, 1);
+    let right = hits.iter().filter(|h| **h).count();
+    let predictions: Vec<usize> = all.chunks(n).map(accuracy::argmax).collect();
+    let interval = interval::wilson(right, labels.len(), 0.95);
+    Ok(Scores {
+        classes: classes.to_vec(),
+        top1: right as f64 / labels.len() as f64,
+        top5: accuracy::top_k(&all, n, &labels, 5.min(n)),
+        interval: (interval.low, interval.high),
+        loss: calibration::nll(&all, n, &labels, 1.0),
+        ece: calibration::reliability(&all, n, &labels, 1.0).ece(),
+        temperature: calibration::fit_temperature(&all, n, &labels).unwrap_or(1.0),
+        confusion: Confusion::new(&predictions, &labels, n),
+        logits: all,
+        labels,
+    })
+}
+
+impl Scores {
+    /// Returns the scores as JSON, without the logits.
+    pub fn to_json(&self) -> Value {
+        let per_class: Vec<Value> = (self.classes.iter().zip(self.confusion.class_scores()))
+            .map(|(name, s)| json!({"class": name, "precision": s.precision, "recall": s.recall, "f1": s.f1, "support": s.support}))
+            .collect();
+        let rows: Vec<&[u64]> = (0..self.classes.len()).map(|c| self.confusion.row(c)).collect();
+        let mut all = json!({
+            "top1": self.top1,
+            "top5": self.top5,
+            "top1_interval95": [self.interval.0, self.interval.1],
+            "loss": self.loss,
+            "ece": self.ece,
+            "temperature": self.temperature,
+            "macro_f1": self.confusion.macro_f1(),
+            "pictures": self.labels.len(),
+            "per_class": per_class,
+        });
+        // A thousand classes make a matrix nobody reads.
+        if self.classes.len() <= 100 {
+            all["confusion"] = json!(rows);
+        }
+        all
+    }
+}
+
+/// Turns one part of a data set into photos.
+pub fn photos(samples: &[Sample], pipeline: &str, seed: u64, batch_size: usize, content: &str) -> Result<Photos> {
+    let pipeline: Pipeline = pipeline.parse()?;
+    if pipeline.output_size().is_none() {
+        return Err(Error::BadRecipe {
+            place: "pipeline".into(),
+            what: format!("`{pipeline}` leaves pictures in different sizes"),
+            hint: "end the resizing with `center_crop(…)` or `random_resized_crop(…)`".into(),
+        });
+    }
+    let files = samples.iter().map(|s| (s.path.clone(), s.label)).collect();
+    Ok(Photos::new(files, pipeline, seed, batch_size, content))
+}
+
+/// Runs the job.
+pub fn run(request: Request, backbone: &Backbone, observer: &mut dyn Observer) -> Result<Report> {
+    let started = Instant::now();
+    let out = request.out.clone();
+    fs::create_dir_all(&out).map_err(Error::write(&out))?;
+    let checkpoint = out.join("checkpoint.safetensors");
+    if request.resume && !checkpoint.exists() {
+        return Err(Error::BadBundle { path: out, reason: "it has no checkpoint to resume from".into() });
+    }
+    let config =
+        SplitConfig { val_frac: request.val_share as f32, seed: request.recipe.seed, file: Some(out.join("split.csv")), ..Default::default() };
+    let mut data = Dataset::open(&request.data, &config)?;
+    let refuse = if request.strict { OnUnreadable::Refuse } else { OnUnreadable::LeaveOut };
+    let unreadable = check_files(&mut data, refuse, &|_, _| {})?;
+    let mut notes = data.notes.clone();
+    for bad in &unreadable {
+        notes.push(format!("left out `{}`: {}", bad.path.display(), bad.reason));
+    }
+    let classes = data.classes.names().to_vec();
+
+    let mut recipe = request.recipe;
+    recipe.resolve(&backbone.input);
+    let head: HeadSpec = recipe.head.parse()?;
+    let network = if recipe.pretrained {
+        let (network, report) = backbone.with_new_head(classes.len(), head, recipe.seed)?;
+        notes.extend(report.notes);
+        network
+    } else {
+        backbone.random(classes.len(), head, recipe.seed)?
+    };
+    freeze(&mut recipe, &request.freeze, &network)?;
+    for note in &notes {
+        observer.event(Event::Note(note));
+    }
+    let digest = data.digest()?;
+    let part = |split: Split, pipeline: &str| {
+        photos(data.part(split), pipeline, recipe.seed, recipe.batch_size, &format!("{digest} {}", split.name()))
+    };
+    let (train, val) = (part(Split::Train, &recipe.train)?, part(Split::Val, &recipe.eval)?);
+    let job = Job {
+        recipe: &recipe,
+        train: &train,
+        val: &val,
+        key: key(&recipe, &digest, &network),
+        checkpoint: Some(checkpoint.clone()),
+        resume: request.resume,
+        limits: CacheLimits { memory: 4 << 30, disk: 32 << 30, folder: out.clone() },
+    };
+    let outcome = fit(&job, network, observer)?;
+
+    let scores = score(&outcome.network, &val, &classes)?;
+    let source = recipe.pretrained.then_some(&backbone.weights);
+    let frozen = source.map_or(0, |s| kept_bits(&outcome.network, s));
+    let seconds = started.elapsed().as_secs_f64();
+    let receipt = json!({
+        "headstart": env!("CARGO_PKG_VERSION"),
+        "model": backbone.row.name,
+        "weights": if recipe.pretrained { backbone.origin.as_str() } else { "random" },
+        "data_sha256": digest,
+        "pictures": {"train": train.len(), "val": val.len(), "unreadable": unreadable.len()},
+        "tensors_equal_to_source": frozen,
+        "seed": recipe.seed,
+        "threads": std::thread::available_parallelism().map_or(1, usize::from),
+        "seconds": seconds,
+    });
+    let pipeline: Pipeline = recipe.eval.parse()?;
+    let contents = Contents {
+        network: &outcome.network,
+        classes: &classes,
+        pipeline: &pipeline,
+        input: &backbone.input,
+        temperature: scores.temperature,
+        recipe: &recipe.to_toml(),
+        metrics: scores.to_json(),
+        receipt,
+        source,
+    };
+    contents.save(&out.join("bundle"))?;
+    write_log(&out, &outcome.history)?;
+    Ok(Report {
+        out,
+        pictures: (train.len(), val.len()),
+        history: outcome.history,
+        best_epoch: outcome.best_epoch,
+        scores,
+        unreadable,
+        notes,
+        frozen,
+        seconds,
+        recipe,
+    })
+}
+
+/// Takes the names under `patterns` out of every phase.
+fn freeze(recipe: &mut Recipe, patterns: &[String], network: &Network) -> Result<()> {
+    if patterns.is_empty() {
+        return Ok(());
+    }
+    let policy = crate::train::groups::BatchNormPolicy::Train;
+    let frozen = resolve(patterns, policy, network)?.params;
+    for phase in &mut recipe.phases {
+        let all = resolve(&phase.trainable, policy, network)?.params;
+        phase.trainable = all.difference(&frozen).cloned().collect();
+        if phase.trainable.is_empty() {
+            return Err(Error::BadRecipe {
+                place: "--freeze".into(),
+                what: format!("nothing is left to train in phase `{}`", phase.name),
+                hint: "freeze less".into(),
+            });
+        }
+    }
+    Ok(())
+}
+
+/// Scales the rates of the last phase so that its highest becomes `lr`.
+pub fn set_rate(recipe: &mut Recipe, lr: f64) {
+    let Some(phase) = recipe.phases.last_mut() else { return };
+    match &mut phase.lr {
+        Rate::One(rate) => *rate = lr,
+        Rate::Anchors(anchors) => {
+            let top = anchors.values().copied().fold(0.0, f64::max);
+            anchors.values_mut().for_each(|rate| *rate *= lr / top);
+        }
+    }
+}
+
+/// Identifies a run: recipe, pictures and starting weights.
+fn key(recipe: &Recipe, digest: &str, network: &Network) -> String {
+    use sha2::{Digest, Sha256};
+    let mut hash = Sha256::new();
+    hash.update(recipe.to_toml());
+    hash.update(digest);
+    for (name, _, values) in network.state() {
+        hash.update(name);
+        values.iter().for_each(|v| hash.update(v.to_le_bytes()));
+    }
+    hex(&hash.finalize())
+}
+
+/// Counts the tensors whose values are those of the source, bit for bit.
+fn kept_bits(network: &Network, source: &crate::weights::StateDict) -> usize {
+    let bits = |v: &[f32]| v.iter().map(|x| x.to_bits()).collect::<Vec<_>>();
+    let dialects = crate::models::all_dialects(network);
+    let same = |name: &str, values: &[f32]| {
+        dialects.iter().any(|d| source.get(&network.foreign(*d, name)).is_some_and(|e| bits(&e.to_f32()) == bits(values)))
+    };
+    network.state().iter().filter(|(name, _, values)| same(name, values)).count()
+}
+
+fn write_log(out: &Path, history: &[EpochRecord]) -> Result<()> {
+    let path = out.join("metrics.jsonl");
+    let lines: String = history.iter().map(|r| serde_json::to_string(r).expect("numbers") + "\n").collect();
+    fs::write(&path, lines).map_err(Error::write(&path))
+}

@@ -1,0 +1,217 @@
+//! From what a user names to a network with weights: `--model`, `--weights`, and their defaults.
+
+use std::path::{Path, PathBuf};
+
+use burn::tensor::Device;
+
+use crate::bundle::pad_type;
+use crate::error::{Error, Result};
+use crate::models::spec::{Filter, InputSpec, Place, Row};
+use crate::models::{self, HeadSpec, ModelOptions, Network, PadType};
+use crate::pretrained::{self, HeadRule};
+use crate::weights::{
+    self, Cache, Env, HubRepo, LoadReport, Lookup, Progress, Source, StateDict, TimmConfig, looks_like, safetensors,
+};
+
+/// The backbone inside this program: `headstart_nano`, pretrained on formulas.
+const EMBEDDED: &[u8] = include_bytes!("../assets/headstart_nano.safetensors");
+/// Its name.
+pub const EMBEDDED_MODEL: &str = "headstart_nano";
+
+/// What the user asked for.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Wanted {
+    /// A network, with or without a tag.
+    pub model: Option<String>,
+    /// Weights: a file, a name, `hf-hub:…`, `local-dir:…`.
+    pub weights: Option<String>,
+    /// Overrides the padding.
+    pub pad_type: Option<String>,
+    /// Overrides BatchNorm's epsilon.
+    pub bn_eps: Option<f64>,
+    /// Overrides the input side.
+    pub size: Option<usize>,
+}
+
+/// A network's identity with its weights in memory.
+#[derive(Debug)]
+pub struct Backbone {
+    /// The registry row.
+    pub row: &'static Row,
+    /// Preprocessing the weights want.
+    pub input: InputSpec,
+    /// The weights.
+    pub weights: StateDict,
+    /// Where they came from, in words.
+    pub origin: String,
+    pad_type: Option<PadType>,
+    bn_eps: Option<f64>,
+}
+
+impl Backbone {
+    /// Resolves, downloads if need be, and reads.
+    pub fn open(wanted: &Wanted, progress: &mut dyn Progress) -> Result<Self> {
+        let cache = Cache::new(Env::from_process());
+        let mut found = match (&wanted.weights, &wanted.model) {
+            (None, None) => Self::registered(EMBEDDED_MODEL, &cache, progress)?,
+            (None, Some(name)) => Self::named(name, None, &cache, progress)?,
+            (Some(weights), model) => Self::named(weights, model.as_deref(), &cache, progress)?,
+        };
+        if let Some(word) = &wanted.pad_type {
+            found.pad_type = pad_type(word)?;
+        }
+        found.bn_eps = wanted.bn_eps.or(found.bn_eps);
+        if let Some(size) = wanted.size {
+            found.input = found.input.sized(size);
+        }
+        Ok(found)
+    }
+
+    fn named(text: &str, model: Option<&str>, cache: &Cache, progress: &mut dyn Progress) -> Result<Self> {
+        let source = Source::parse(text)?;
+        if let Source::Registry(name) = &source {
+            let found = Self::registered(name, cache, progress)?;
+            return match model.map(models::find).transpose()? {
+                Some((row, _)) if row.name != found.row.name => Err(Error::BadModel {
+                    what: format!("`--model {}` and `--weights {name}` name different networks", row.name),
+                    hint: "drop one of the two".into(),
+                }),
+                _ => Ok(found),
+            };
+        }
+        let config = match &source {
+            Source::LocalDir(folder) => read_config(&folder.join("config.json"))?,
+            Source::File(path) => read_config(&path.with_file_name("config.json"))?,
+            Source::Hub(repo) => cache.hub_config(repo, Lookup::CacheFirst, progress)?,
+            _ => None,
+        };
+        let path = cache.fetch(&source, Lookup::CacheFirst, progress)?;
+        let weights = weights::read(&path)?;
+        Self::described(weights, model, config, text)
+    }
+
+    /// Puts weights, an explicit model name and timm's description together.
+    fn described(weights: StateDict, model: Option<&str>, config: Option<TimmConfig>, origin: &str) -> Result<Self> {
+        let name = match (model, &config) {
+            (Some(name), _) => name.to_string(),
+            (None, Some(config)) => config.architecture.clone(),
+            (None, None) => return Err(unnamed(&weights)),
+        };
+        let (row, _) = models::find(&name)?;
+        let mut found =
+            Self { row, input: row.input, weights, origin: origin.to_string(), pad_type: None, bn_eps: None };
+        if let Some(config) = config {
+            found.take_config(&config)?;
+        }
+        Ok(found)
+    }
+
+    fn take_config(&mut self, config: &TimmConfig) -> Result<()> {
+        let cfg = &config.pretrained_cfg;
+        let three = |v: &Option<Vec<f64>>| v.as_ref().and_then(|v| <[f64; 3]>::try_from(v.clone()).ok());
+        self.input.size = cfg.input_size.map_or(self.input.size, |[_, h, _]| h);
+        self.input.crop_pct = cfg.crop_pct.map_or(self.input.crop_pct, |c| c as f32);
+        self.input.mean = three(&cfg.mean).map_or(self.input.mean, |m| m.map(|x| x as f32));
+        self.input.std = three(&cfg.std).map_or(self.input.std, |s| s.map(|x| x as f32));
+        self.input.filter = match cfg.interpolation.as_deref() {
+            Some("bilinear") => Filter::Bilinear,
+            Some("bicubic") => Filter::Bicubic,
+            _ => self.input.filter,
+        };
+        let args = config.model_args.clone().unwrap_or_default();
+        if let Some(word) = args.get("pad_type").and_then(|v| v.as_str()) {
+            self.pad_type = pad_type(word)?;
+        }
+        self.bn_eps = args.get("bn_eps").and_then(serde_json::Value::as_f64);
+        Ok(())
+    }
+
+    fn registered(name: &str, cache: &Cache, progress: &mut dyn Progress) -> Result<Self> {
+        let (row, weights) = models::find(name)?;
+        let entry = weights.ok_or_else(|| Error::BadModel {
+            what: format!("no published weights are known for {}", row.name),
+            hint: "give a file with `--weights FILE`, or train it with `--recipe scratch`".into(),
+        })?;
+        let dict = match entry.place {
+            Place::Embedded => safetensors::read_bytes(EMBEDDED, Path::new("the built-in backbone"))?,
+            place => weights::read(&fetch(place, cache, Lookup::CacheFirst, progress)?)?,
+        };
+        let origin = format!("{}.{}", row.name, entry.tag);
+        Ok(Self { row, input: entry.input, weights: dict, origin, pad_type: None, bn_eps: None })
+    }
+
+    /// Returns the options of a network with this backbone.
+    pub fn options(&self, num_classes: usize, head: HeadSpec) -> ModelOptions {
+        ModelOptions { num_classes, head, pad_type: self.pad_type, bn_eps: self.bn_eps }
+    }
+
+    /// Builds the network with a new head drawn from `seed`.
+    pub fn with_new_head(&self, num_classes: usize, head: HeadSpec, seed: u64) -> Result<(Network, LoadReport)> {
+        let network = self.random(num_classes, head, seed)?;
+        pretrained::load(network, &self.weights, HeadRule::Replace)
+    }
+
+    /// Builds the network with all weights drawn from `seed`.
+    pub fn random(&self, num_classes: usize, head: HeadSpec, seed: u64) -> Result<Network> {
+        let options = self.options(num_classes, head);
+        let network = Network::new(self.row.name, &options, &Device::flex())?;
+        network.check_size(self.input.size, self.input.size)?;
+        Ok(network.init(seed))
+    }
+
+    /// Builds the network with the weights' own classifier.
+    pub fn whole(&self) -> Result<(Network, LoadReport)> {
+        let network = Network::new(self.row.name, &self.options(1, HeadSpec::linear()), &Device::flex())?;
+        let classifier = network.classifier();
+        let names = models::all_dialects(&network).into_iter().map(|d| network.foreign(d, &format!("{classifier}.weight")));
+        let mut names = names.into_iter();
+        let found = names.find_map(|n| self.weights.get(&n)).ok_or_else(|| Error::BadWeights {
+            path: self.weights.source.clone(),
+            reason: format!("it has no classifier (`{classifier}.weight`)"),
+            hint: "train one with `headstart fit`".into(),
+        })?;
+        let network = self.random(found.shape[0], HeadSpec::linear(), 0)?;
+        pretrained::load(network, &self.weights, HeadRule::Keep)
+    }
+}
+
+/// Downloads and verifies weights by name; returns the file.
+pub fn pull(name: &str, progress: &mut dyn Progress) -> Result<PathBuf> {
+    let cache = Cache::new(Env::from_process());
+    match Source::parse(name)? {
+        Source::Registry(name) => {
+            let (row, weights) = models::find(&name)?;
+            let entry = weights.ok_or_else(|| Error::BadModel {
+                what: format!("no published weights are known for {}", row.name),
+                hint: "name a repository: `hf-hub:org/name`".into(),
+            })?;
+            if entry.place == Place::Embedded {
+                return Ok(PathBuf::from("(inside this program)"));
+            }
+            fetch(entry.place, &cache, Lookup::Revalidate, progress)
+        }
+        source => cache.fetch(&source, Lookup::Revalidate, progress),
+    }
+}
+
+fn fetch(place: Place, cache: &Cache, lookup: Lookup, progress: &mut dyn Progress) -> Result<PathBuf> {
+    match place {
+        Place::Torchvision(file) => cache.torchvision_file(file, lookup, progress),
+        Place::Hub(repo) => cache.hub_weights(&HubRepo::parse(repo)?, lookup, progress),
+        Place::Embedded => unreachable!("the embedded weights are not fetched"),
+    }
+}
+
+fn read_config(path: &Path) -> Result<Option<TimmConfig>> {
+    if path.is_file() { TimmConfig::read(path).map(Some) } else { Ok(None) }
+}
+
+fn unnamed(weights: &StateDict) -> Error {
+    Error::BadModel {
+        what: format!("`{}` does not say which network it belongs to", weights.source.display()),
+        hint: match looks_like(weights) {
+            Some(family) => format!("the names look like {family}: add `--model NAME`; `headstart models` lists them"),
+            None => "add `--model NAME`; `headstart models` lists them".into(),
+        },
+    }
+}
