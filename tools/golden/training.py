@@ -14,6 +14,7 @@ from formula import Nano, fill, uniform
 
 OUT = Path(__file__).resolve().parents[2] / "fixtures" / "models" / "training.json"
 PICTURES, CLASSES, STEPS, GAIN = 8, 5, 20, 3.0
+RUNNING = ["bn1.running_mean", "bn1.running_var", "layer2.0.bn2.running_mean", "layer2.0.bn2.running_var"]
 SPECS = {
     "sgd": ("sgd(momentum=0.9, weight_decay=0.0001)", 0.005),
     "adamw": ("adamw(weight_decay=0.01)", 0.001),
@@ -40,7 +41,8 @@ def run(kind, lr, live, dtype=torch.float32):
         loss.backward()
         optimizer.step()
         losses.append(loss.item())
-    return losses
+    state = net.state_dict()
+    return losses, {name: [float(f"{v:.8g}") for v in state[name][:16].tolist()] for name in RUNNING}
 
 
 def main():
@@ -48,11 +50,11 @@ def main():
     runs = []
     for kind, (spec, lr) in SPECS.items():
         for live in (True, False):
-            losses = run(kind, lr, live)
-            exact = run(kind, lr, live, torch.float64)
+            losses, running = run(kind, lr, live)
+            exact, _ = run(kind, lr, live, torch.float64)
             noise = max(abs(a - b) / b for a, b in zip(losses, exact))
             print(kind, "live" if live else "frozen", [round(v, 4) for v in losses], f"f32 against f64: {noise:.1e}")
-            runs.append({"optimizer": spec, "lr": lr, "live": live, "losses": losses})
+            runs.append({"optimizer": spec, "lr": lr, "live": live, "losses": losses, "running": running})
     case = {"pictures": PICTURES, "classes": CLASSES, "gain": GAIN, "size": 32, "runs": runs}
     OUT.write_text(json.dumps(case) + "\n")
 

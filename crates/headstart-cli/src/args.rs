@@ -37,7 +37,9 @@ pub enum Command {
     #[command(after_help = "Example:\n  headstart predict runs/bees a.jpg b.jpg --top 3")]
     Predict(Predict),
     /// Write the embeddings of photos.
-    #[command(after_help = "Example:\n  headstart embed photos/ --model resnet18 --output features.safetensors")]
+    #[command(
+        after_help = "Example:\n  headstart embed photos/ --model resnet18 --output features.safetensors"
+    )]
     Embed(Embed),
     /// Run a network on a raw tensor, to check parity with other tools.
     #[command(
@@ -82,6 +84,9 @@ pub struct ModelArgs {
     /// Side of the square input in pixels.
     #[arg(long)]
     pub size: Option<usize>,
+    /// Resampling filter: `bilinear` or `bicubic`; the weights' own by default.
+    #[arg(long)]
+    pub interpolation: Option<String>,
 }
 
 #[derive(Debug, clap::Args)]

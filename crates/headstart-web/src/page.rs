@@ -19,12 +19,18 @@ pub fn write(report: &Report, origin: &str) -> Result<()> {
     let by_epoch = |f: fn(&headstart::train::observer::EpochRecord) -> f64| {
         report.history.iter().map(|r| (r.epoch as f64 + 1.0, f(r))).collect::<Vec<_>>()
     };
-    let loss = vec![Series::new("train", by_epoch(|r| r.train_loss)), Series::new("validation", by_epoch(|r| r.val_loss))];
+    let loss = vec![
+        Series::new("train", by_epoch(|r| r.train_loss)),
+        Series::new("validation", by_epoch(|r| r.val_loss)),
+    ];
     let top1 = vec![Series::new("validation", by_epoch(|r| r.top1))];
     let panels = [Panel::new("Loss", "epoch", loss), Panel::new("Top-1", "epoch", top1).percent()];
     save("curves.png", &plot::png(&plot::curves(&panels)))?;
     let scores = &report.scores;
-    save("confusion.png", &plot::png(&plot::confusion(&scores.confusion, &scores.classes, "Confusion (validation)")))?;
+    save(
+        "confusion.png",
+        &plot::png(&plot::confusion(&scores.confusion, &scores.classes, "Confusion (validation)")),
+    )?;
     let bars: Vec<Bar> = (scores.classes.iter().zip(scores.confusion.class_scores()).enumerate())
         .map(|(class, (name, s))| {
             let (right, total) = (scores.confusion.count(class, class) as usize, s.support as usize);
@@ -34,7 +40,8 @@ pub fn write(report: &Report, origin: &str) -> Result<()> {
         })
         .collect();
     save("classes.png", &plot::png(&plot::bars(&bars, "Right answers by class, 95 % intervals")))?;
-    let bins = calibration::reliability(&scores.logits, scores.classes.len(), &scores.labels, scores.temperature);
+    let bins =
+        calibration::reliability(&scores.logits, scores.classes.len(), &scores.labels, scores.temperature);
     save("reliability.png", &plot::png(&plot::reliability(&bins, "Reliability after temperature scaling")))?;
     save("report.html", html(report, origin).as_bytes())
 }
@@ -48,12 +55,19 @@ fn html(report: &Report, origin: &str) -> String {
             let mark = if i == report.best_epoch { " class=best" } else { "" };
             format!(
                 "<tr{mark}><td>{}<td>{}<td>{:.4}<td>{:.4}<td>{:.2} %<td>{:.1}",
-                r.epoch + 1, escape(&r.phase_name), r.train_loss, r.val_loss, r.top1 * 100.0, r.seconds
+                r.epoch + 1,
+                escape(&r.phase_name),
+                r.train_loss,
+                r.val_loss,
+                r.top1 * 100.0,
+                r.seconds
             )
         })
         .collect();
     let pairs: Vec<String> = (scores.confusion.mistakes(8).iter())
-        .map(|p| format!("{} taken for {}: {}", scores.classes[p.target], scores.classes[p.predicted], p.count))
+        .map(|p| {
+            format!("{} taken for {}: {}", scores.classes[p.target], scores.classes[p.predicted], p.count)
+        })
         .collect();
     let picture = |name: &str| format!("<img src=\"{name}\" alt=\"{}\">", name.trim_end_matches(".png"));
     format!(
@@ -68,7 +82,11 @@ fn html(report: &Report, origin: &str) -> String {
          <h2>Epochs</h2><table><tr><th>epoch<th>phase<th>train loss<th>val loss<th>top-1<th>seconds{epochs}</table>\
          <h2>Notes</h2><ul>{notes}</ul>\
          <h2>Recipe</h2><pre>{recipe}</pre></main></html>\n",
-        title = escape(&Path::new(&report.out).file_name().map_or_else(|| "run".into(), |n| n.to_string_lossy().into_owned())),
+        title = escape(
+            &Path::new(&report.out)
+                .file_name()
+                .map_or_else(|| "run".into(), |n| n.to_string_lossy().into_owned())
+        ),
         top1 = scores.top1 * 100.0,
         low = low * 100.0,
         high = high * 100.0,

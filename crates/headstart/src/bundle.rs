@@ -136,14 +136,17 @@ impl Contents<'_> {
         let card = Card {
             version: VERSION,
             model: self.network.row().name.into(),
-            pad_type: options.pad_type.map(|p| if p == PadType::Same { "same".into() } else { String::new() }),
+            pad_type: options
+                .pad_type
+                .map(|p| if p == PadType::Same { "same".into() } else { String::new() }),
             bn_eps: options.bn_eps,
             head: options.head.to_string(),
             classes: self.classes.to_vec(),
             pipeline: self.pipeline.to_string(),
             temperature: self.temperature,
         };
-        let pretty = |value: &Value| serde_json::to_string_pretty(value).expect("JSON from plain data") + "\n";
+        let pretty =
+            |value: &Value| serde_json::to_string_pretty(value).expect("JSON from plain data") + "\n";
         let files = [
             ("bundle.json", pretty(&json!(card))),
             ("config.json", pretty(&timm_config(self.network, self.classes, self.input))),
@@ -181,8 +184,9 @@ pub fn timm_config(network: &Network, classes: &[String], input: &InputSpec) -> 
     let row = network.row();
     let timm = row.timm.unwrap_or(crate::models::spec::TimmName { architecture: row.name, model_args: None });
     let options = network.options();
-    let mut args: serde_json::Map<String, Value> =
-        timm.model_args.map_or_else(Default::default, |a| serde_json::from_str(a).expect("rows hold JSON objects"));
+    let mut args: serde_json::Map<String, Value> = timm
+        .model_args
+        .map_or_else(Default::default, |a| serde_json::from_str(a).expect("rows hold JSON objects"));
     if let Some(pad) = options.pad_type {
         args.insert("pad_type".into(), json!(if pad == PadType::Same { "same" } else { "" }));
     }
@@ -220,7 +224,8 @@ pub fn timm_config(network: &Network, classes: &[String], input: &InputSpec) -> 
 /// Names the first convolution.
 fn first_conv(network: &Network) -> String {
     let params = network.params();
-    let first = params.iter().find(|p| p.shape.len() == 4).expect("networks of the zoo begin with a convolution");
+    let first =
+        params.iter().find(|p| p.shape.len() == 4).expect("networks of the zoo begin with a convolution");
     first.name.trim_end_matches(".weight").to_string()
 }
 

@@ -24,7 +24,8 @@ pub mod weights;
 
 pub use error::{Error, Result};
 
-/// Sets the process up for large tensors; programs call it first.
+/// Sets the process up for large tensors and for pipes; command-line programs call it first.
 pub fn prepare_process() {
-    headstart_kernels::keep_large_buffers();
+    headstart_kernels::process::keep_large_buffers();
+    headstart_kernels::process::end_on_closed_pipe();
 }

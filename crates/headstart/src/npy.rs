@@ -33,7 +33,8 @@ fn parse(bytes: &[u8]) -> std::result::Result<(Vec<usize>, Vec<f32>), String> {
     }
     let inside = header.split_once('(').and_then(|(_, rest)| rest.split_once(')')).ok_or("no shape")?.0;
     let sizes = inside.split(',').map(str::trim).filter(|s| !s.is_empty());
-    let shape: Vec<usize> = sizes.map(str::parse).collect::<std::result::Result<_, _>>().map_err(|_| "a garbled shape")?;
+    let shape: Vec<usize> =
+        sizes.map(str::parse).collect::<std::result::Result<_, _>>().map_err(|_| "a garbled shape")?;
     let wanted = shape.iter().try_fold(4_usize, |n, s| n.checked_mul(*s)).ok_or("an impossible shape")?;
     let data = &bytes[start + len..];
     if data.len() != wanted {

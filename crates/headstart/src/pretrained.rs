@@ -69,7 +69,9 @@ pub fn load(network: Network, dict: &StateDict, head: HeadRule) -> Result<(Netwo
     let names = network.clone();
     let applied: HashSet<&str> = report.applied.iter().map(String::as_str).collect();
     let network = network.assign(&mut |name, _| {
-        applied.contains(name).then(|| dict.get(&names.foreign(dialect, name)).expect("checked above").to_f32())
+        applied
+            .contains(name)
+            .then(|| dict.get(&names.foreign(dialect, name)).expect("checked above").to_f32())
     });
     Ok((network, report))
 }
@@ -77,7 +79,9 @@ pub fn load(network: Network, dict: &StateDict, head: HeadRule) -> Result<(Netwo
 /// Finds whose names the file uses: the dialect with the most hits.
 fn best_dialect(network: &Network, dict: &StateDict) -> Dialect {
     let params = network.params();
-    let hits = |dialect: Dialect| params.iter().filter(|p| dict.contains(&network.foreign(dialect, &p.name))).count();
+    let hits = |dialect: Dialect| {
+        params.iter().filter(|p| dict.contains(&network.foreign(dialect, &p.name))).count()
+    };
     let mut best = (hits(Dialect::Own), Dialect::Own);
     for dialect in network.dialects() {
         let found = hits(*dialect);
@@ -91,8 +95,15 @@ fn best_dialect(network: &Network, dict: &StateDict) -> Dialect {
 fn mismatch(network: &Network, dict: &StateDict, report: &LoadReport) -> Error {
     let model = network.row().name;
     let hint = match looks_like(dict) {
-        Some(family) if !model.contains(family) => format!("these weights look like {family}; choose the network with `--model`"),
+        Some(family) if !model.contains(family) => {
+            format!("these weights look like {family}; choose the network with `--model`")
+        }
         _ => format!("`headstart describe {model}` lists the names and shapes it expects"),
     };
-    Error::WeightsMismatch { path: dict.source.clone(), model: model.into(), summary: report.sentence(), hint }
+    Error::WeightsMismatch {
+        path: dict.source.clone(),
+        model: model.into(),
+        summary: report.sentence(),
+        hint,
+    }
 }

@@ -136,7 +136,13 @@ impl Scores {
 }
 
 /// Turns one part of a data set into photos.
-pub fn photos(samples: &[Sample], pipeline: &str, seed: u64, batch_size: usize, content: &str) -> Result<Photos> {
+pub fn photos(
+    samples: &[Sample],
+    pipeline: &str,
+    seed: u64,
+    batch_size: usize,
+    content: &str,
+) -> Result<Photos> {
     let pipeline: Pipeline = pipeline.parse()?;
     if pipeline.output_size().is_none() {
         return Err(Error::BadRecipe {
@@ -158,8 +164,12 @@ pub fn run(request: Request, backbone: &Backbone, observer: &mut dyn Observer) -
     if request.resume && !checkpoint.exists() {
         return Err(Error::BadBundle { path: out, reason: "it has no checkpoint to resume from".into() });
     }
-    let config =
-        SplitConfig { val_frac: request.val_share as f32, seed: request.recipe.seed, file: Some(out.join("split.csv")), ..Default::default() };
+    let config = SplitConfig {
+        val_frac: request.val_share as f32,
+        seed: request.recipe.seed,
+        file: Some(out.join("split.csv")),
+        ..Default::default()
+    };
     let mut data = Dataset::open(&request.data, &config)?;
     let refuse = if request.strict { OnUnreadable::Refuse } else { OnUnreadable::LeaveOut };
     let unreadable = check_files(&mut data, refuse, &|_, _| {})?;
@@ -185,7 +195,13 @@ pub fn run(request: Request, backbone: &Backbone, observer: &mut dyn Observer) -
     }
     let digest = data.digest()?;
     let part = |split: Split, pipeline: &str| {
-        photos(data.part(split), pipeline, recipe.seed, recipe.batch_size, &format!("{digest} {}", split.name()))
+        photos(
+            data.part(split),
+            pipeline,
+            recipe.seed,
+            recipe.batch_size,
+            &format!("{digest} {}", split.name()),
+        )
     };
     let (train, val) = (part(Split::Train, &recipe.train)?, part(Split::Val, &recipe.eval)?);
     let job = Job {
@@ -293,7 +309,9 @@ fn kept_bits(network: &Network, source: &crate::weights::StateDict) -> usize {
     let bits = |v: &[f32]| v.iter().map(|x| x.to_bits()).collect::<Vec<_>>();
     let dialects = crate::models::all_dialects(network);
     let same = |name: &str, values: &[f32]| {
-        dialects.iter().any(|d| source.get(&network.foreign(*d, name)).is_some_and(|e| bits(&e.to_f32()) == bits(values)))
+        dialects.iter().any(|d| {
+            source.get(&network.foreign(*d, name)).is_some_and(|e| bits(&e.to_f32()) == bits(values))
+        })
     };
     network.state().iter().filter(|(name, _, values)| same(name, values)).count()
 }

@@ -10,7 +10,8 @@ use crate::models::spec::{Filter, InputSpec, Place, Row};
 use crate::models::{self, HeadSpec, ModelOptions, Network, PadType};
 use crate::pretrained::{self, HeadRule};
 use crate::weights::{
-    self, Cache, Env, HubRepo, LoadReport, Lookup, Progress, Source, StateDict, TimmConfig, looks_like, safetensors,
+    self, Cache, Env, HubRepo, LoadReport, Lookup, Progress, Source, StateDict, TimmConfig, looks_like,
+    safetensors,
 };
 
 /// The backbone inside this program: `headstart_nano`, pretrained on formulas.
@@ -31,6 +32,8 @@ pub struct Wanted {
     pub bn_eps: Option<f64>,
     /// Overrides the input side.
     pub size: Option<usize>,
+    /// Overrides the resampling filter: `bilinear` or `bicubic`.
+    pub interpolation: Option<String>,
 }
 
 /// A network's identity with its weights in memory.
@@ -61,6 +64,17 @@ impl Backbone {
             found.pad_type = pad_type(word)?;
         }
         found.bn_eps = wanted.bn_eps.or(found.bn_eps);
+        found.input.filter = match wanted.interpolation.as_deref() {
+            None => found.input.filter,
+            Some("bilinear") => Filter::Bilinear,
+            Some("bicubic") => Filter::Bicubic,
+            Some(other) => {
+                return Err(Error::BadModel {
+                    what: format!("`{other}` is not a resampling filter"),
+                    hint: "use `bilinear` or `bicubic`".into(),
+                });
+            }
+        };
         if let Some(size) = wanted.size {
             found.input = found.input.sized(size);
         }
@@ -91,7 +105,12 @@ impl Backbone {
     }
 
     /// Puts weights, an explicit model name and timm's description together.
-    fn described(weights: StateDict, model: Option<&str>, config: Option<TimmConfig>, origin: &str) -> Result<Self> {
+    fn described(
+        weights: StateDict,
+        model: Option<&str>,
+        config: Option<TimmConfig>,
+        origin: &str,
+    ) -> Result<Self> {
         let name = match (model, &config) {
             (Some(name), _) => name.to_string(),
             (None, Some(config)) => config.architecture.clone(),
@@ -146,7 +165,12 @@ impl Backbone {
     }
 
     /// Builds the network with a new head drawn from `seed`.
-    pub fn with_new_head(&self, num_classes: usize, head: HeadSpec, seed: u64) -> Result<(Network, LoadReport)> {
+    pub fn with_new_head(
+        &self,
+        num_classes: usize,
+        head: HeadSpec,
+        seed: u64,
+    ) -> Result<(Network, LoadReport)> {
         let network = self.random(num_classes, head, seed)?;
         pretrained::load(network, &self.weights, HeadRule::Replace)
     }
@@ -163,7 +187,9 @@ impl Backbone {
     pub fn whole(&self) -> Result<(Network, LoadReport)> {
         let network = Network::new(self.row.name, &self.options(1, HeadSpec::linear()), &Device::flex())?;
         let classifier = network.classifier();
-        let names = models::all_dialects(&network).into_iter().map(|d| network.foreign(d, &format!("{classifier}.weight")));
+        let names = models::all_dialects(&network)
+            .into_iter()
+            .map(|d| network.foreign(d, &format!("{classifier}.weight")));
         let mut names = names.into_iter();
         let found = names.find_map(|n| self.weights.get(&n)).ok_or_else(|| Error::BadWeights {
             path: self.weights.source.clone(),
@@ -210,7 +236,9 @@ fn unnamed(weights: &StateDict) -> Error {
     Error::BadModel {
         what: format!("`{}` does not say which network it belongs to", weights.source.display()),
         hint: match looks_like(weights) {
-            Some(family) => format!("the names look like {family}: add `--model NAME`; `headstart models` lists them"),
+            Some(family) => {
+                format!("the names look like {family}: add `--model NAME`; `headstart models` lists them")
+            }
             None => "add `--model NAME`; `headstart models` lists them".into(),
         },
     }

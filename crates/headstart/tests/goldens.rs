@@ -33,9 +33,13 @@ fn check(name: &str) {
             let logits = values(&net.forward(path.map(x), &mut tap));
             let seen = tap.values(tap_name).expect("the tap is passed");
             assert_eq!(seen.dims().to_vec(), tap_shape, "{name}");
-            let (at_end, at_tap) = (error(&logits, &expected), error(&values(&seen)[..tapped.len()], &tapped));
+            let (at_end, at_tap) =
+                (error(&logits, &expected), error(&values(&seen)[..tapped.len()], &tapped));
             println!("{name:20} {place:9} {path:9?} logits {at_end:.1e} {tap_name} {at_tap:.1e}");
-            assert!(at_end <= TOLERANCE, "{name}, {place}, {path:?}: logits differ by {at_end:.1e} of their range");
+            assert!(
+                at_end <= TOLERANCE,
+                "{name}, {place}, {path:?}: logits differ by {at_end:.1e} of their range"
+            );
             assert!(at_tap <= TOLERANCE, "{name}, {place}, {path:?}: {tap_name} differs by {at_tap:.1e}");
         }
     }

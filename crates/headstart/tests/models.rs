@@ -57,7 +57,12 @@ fn unreached(net: &Network) -> Vec<String> {
     assert_eq!(params.len(), visitor.found.len());
     let stray = params.iter().zip(&visitor.found).find(|(p, found)| !p.trainable && **found);
     assert!(stray.is_none(), "a frozen tensor got a gradient: {stray:?}");
-    params.iter().zip(visitor.found).filter(|(p, found)| p.trainable && !found).map(|(p, _)| p.name.clone()).collect()
+    params
+        .iter()
+        .zip(visitor.found)
+        .filter(|(p, found)| p.trainable && !found)
+        .map(|(p, _)| p.name.clone())
+        .collect()
 }
 
 /// Structure: groups, counts, names.
@@ -93,7 +98,8 @@ fn dialects(row: &Row, net: &Network) {
             Dialect::Timm => "timm",
         };
         let list = keys[field].as_array().unwrap_or_else(|| panic!("{}: no {field} names stored", row.name));
-        let expected: BTreeSet<String> = list.iter().map(|k| k.as_str().expect("a name").to_string()).collect();
+        let expected: BTreeSet<String> =
+            list.iter().map(|k| k.as_str().expect("a name").to_string()).collect();
         let found: Vec<String> = net.params().iter().map(|p| net.foreign(*dialect, &p.name)).collect();
         assert_eq!(found.len(), expected.len(), "{} in {field}", row.name);
         assert_eq!(found.into_iter().collect::<BTreeSet<_>>(), expected, "{} in {field}", row.name);
@@ -203,8 +209,12 @@ fn the_smallest_size_of_every_family_works() {
 fn a_long_head_has_numbered_names_in_every_dialect() {
     let options = ModelOptions { head: HeadSpec::mlp(16), ..ModelOptions::new(3) };
     let net = Network::new("mobilenetv2_100", &options, &Device::flex()).unwrap();
-    let names: Vec<String> =
-        net.params().iter().map(|p| net.foreign(Dialect::Torchvision, &p.name)).filter(|n| n.starts_with("cl")).collect();
+    let names: Vec<String> = net
+        .params()
+        .iter()
+        .map(|p| net.foreign(Dialect::Torchvision, &p.name))
+        .filter(|n| n.starts_with("cl"))
+        .collect();
     assert_eq!(names[0], "classifier.1.0.weight");
     assert_eq!(names.last().unwrap(), "classifier.1.5.bias");
     assert!(net.params().iter().all(|p| net.groups().iter().filter(|g| g.owns(&p.name)).count() == 1));
@@ -222,7 +232,8 @@ fn dropout_is_live_only_where_its_group_trains() {
     let net = apply(&only_head, net);
     let (a, b) = twice(&net);
     assert_eq!(a, b, "a frozen backbone drops nothing");
-    let more = resolve(&["head".to_string(), "pre_logits".to_string()], BatchNormPolicy::default(), &net).unwrap();
+    let more =
+        resolve(&["head".to_string(), "pre_logits".to_string()], BatchNormPolicy::default(), &net).unwrap();
     let net = apply(&more, net);
     let (a, b) = twice(&net);
     assert_ne!(a, b, "a training `pre_logits` drops at random");

@@ -14,7 +14,8 @@ use headstart::train::{Job, Outcome, Photos, Recipe, fit};
 fn files(root: &Path, part: &str) -> Vec<(PathBuf, usize)> {
     let mut found = Vec::new();
     for (label, class) in ["daisy", "tulip"].iter().enumerate() {
-        let mut paths: Vec<_> = std::fs::read_dir(root.join(part).join(class)).unwrap().map(|e| e.unwrap().path()).collect();
+        let mut paths: Vec<_> =
+            std::fs::read_dir(root.join(part).join(class)).unwrap().map(|e| e.unwrap().path()).collect();
         paths.sort();
         found.extend(paths.into_iter().map(|p| (p, label)));
     }
@@ -33,7 +34,13 @@ impl Setup {
         Self { folder, recipe: Recipe::parse(recipe, "test").unwrap() }
     }
 
-    fn run(&self, checkpoint: Option<&str>, resume: bool, memory: u64, observer: &mut dyn Observer) -> Result<Outcome> {
+    fn run(
+        &self,
+        checkpoint: Option<&str>,
+        resume: bool,
+        memory: u64,
+        observer: &mut dyn Observer,
+    ) -> Result<Outcome> {
         let root = self.folder.path();
         let pipeline = |text: &str| text.parse().unwrap();
         let train = Photos::new(files(root, "train"), pipeline(&self.recipe.train), 7, 8, "train");

@@ -49,7 +49,15 @@ pub fn models(a: &Models, io: Output) -> Result<ExitCode> {
                 ]);
             }
             if r.weights.is_empty() {
-                lines.push(vec![name, params, "–".into(), r.input.size.to_string(), String::new(), String::new(), String::new()]);
+                lines.push(vec![
+                    name,
+                    params,
+                    "–".into(),
+                    r.input.size.to_string(),
+                    String::new(),
+                    String::new(),
+                    String::new(),
+                ]);
             }
         }
         let header = ["model", "parameters", "weights", "px", "ImageNet top-1", "licence", "from"];
@@ -75,12 +83,19 @@ pub fn describe(a: &Describe, io: Output) -> Result<ExitCode> {
     let rows: Vec<_> = (params.iter())
         .map(|p| {
             let group = network.groups()[network.group_of(&p.name)].name.clone();
-            let state = if p.buffer { "buffer" } else if frozen.contains(&p.name) { "frozen" } else { "trains" };
+            let state = if p.buffer {
+                "buffer"
+            } else if frozen.contains(&p.name) {
+                "frozen"
+            } else {
+                "trains"
+            };
             (p, kind(&p.name, &p.shape), group, state)
         })
         .collect();
     let total: usize = params.iter().filter(|p| !p.buffer).map(|p| p.shape.iter().product::<usize>()).sum();
-    let trains: usize = (rows.iter().filter(|r| r.3 == "trains")).map(|r| r.0.shape.iter().product::<usize>()).sum();
+    let trains: usize =
+        (rows.iter().filter(|r| r.3 == "trains")).map(|r| r.0.shape.iter().product::<usize>()).sum();
     let document = || {
         let layers = rows.iter().map(|(p, kind, group, state)| {
             json!({"name": p.name, "type": kind, "shape": p.shape, "group": group, "state": state})

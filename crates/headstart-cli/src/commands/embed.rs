@@ -63,8 +63,11 @@ pub fn embed(a: &Embed, io: Output) -> Result<ExitCode> {
             });
         }
     }
-    io.show(|| json!({"pictures": n, "width": width, "output": a.output}), || {
-        println!("{n} embeddings of {width} in `{}`", a.output.display());
-    });
+    io.show(
+        || json!({"pictures": n, "width": width, "output": a.output}),
+        || {
+            println!("{n} embeddings of {width} in `{}`", a.output.display());
+        },
+    );
     Ok(ExitCode::SUCCESS)
 }

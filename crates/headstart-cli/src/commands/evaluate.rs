@@ -20,7 +20,8 @@ use crate::render::table;
 
 pub fn evaluate(a: &Evaluate, io: Output) -> Result<ExitCode> {
     let started = Instant::now();
-    let is_bundle = Path::new(&a.what).join("bundle.json").exists() || Path::new(&a.what).join("bundle").exists();
+    let is_bundle =
+        Path::new(&a.what).join("bundle.json").exists() || Path::new(&a.what).join("bundle").exists();
     let (network, mut data, pipeline) = if is_bundle { of_bundle(a)? } else { of_weights(a, io)? };
     let unreadable = check_files(&mut data, OnUnreadable::LeaveOut, &|_, _| {})?;
     let split = Split::of_folder(&a.split).ok_or_else(|| Error::BadData {
@@ -41,7 +42,8 @@ pub fn evaluate(a: &Evaluate, io: Output) -> Result<ExitCode> {
     let document = || {
         let mut all = scores.to_json();
         all["split"] = json!(split.name());
-        all["unreadable"] = json!(unreadable.iter().map(|u| json!({"path": u.path, "reason": u.reason})).collect::<Vec<_>>());
+        all["unreadable"] =
+            json!(unreadable.iter().map(|u| json!({"path": u.path, "reason": u.reason})).collect::<Vec<_>>());
         all["notes"] = json!(data.notes);
         all["seconds"] = json!(seconds);
         all
@@ -56,14 +58,27 @@ pub fn evaluate(a: &Evaluate, io: Output) -> Result<ExitCode> {
             let rows: Vec<Vec<String>> = (scores.classes.iter().zip(scores.confusion.class_scores()))
                 .map(|(name, s)| {
                     let share = |v: Option<f64>| v.map_or("–".into(), |v| format!("{v:.3}"));
-                    vec![name.clone(), share(s.precision), share(s.recall), share(s.f1), s.support.to_string()]
+                    vec![
+                        name.clone(),
+                        share(s.precision),
+                        share(s.recall),
+                        share(s.f1),
+                        s.support.to_string(),
+                    ]
                 })
                 .collect();
             println!();
-            table::print(&["class", "precision", "recall", "F1", "photos"], &[false, true, true, true, true], &rows);
+            table::print(
+                &["class", "precision", "recall", "F1", "photos"],
+                &[false, true, true, true, true],
+                &rows,
+            );
         }
         for pair in scores.confusion.mistakes(5) {
-            println!("{} taken for {}: {}", scores.classes[pair.target], scores.classes[pair.predicted], pair.count);
+            println!(
+                "{} taken for {}: {}",
+                scores.classes[pair.target], scores.classes[pair.predicted], pair.count
+            );
         }
         for bad in &unreadable {
             println!("left out `{}`: {}", bad.path.display(), bad.reason);

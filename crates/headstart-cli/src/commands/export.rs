@@ -36,11 +36,14 @@ pub fn export(a: &Export, io: Output) -> Result<ExitCode> {
         fs::copy(&from, &to).map_err(Error::write(&to))?;
     }
     let files = ["model.safetensors", "config.json", "labels.txt"];
-    io.show(|| json!({"out": a.out, "files": files, "tensors": dict.len()}), || {
-        println!("{} tensors in `{}`", dict.len(), a.out.display());
-        if a.names == "timm" {
-            println!("load with timm.create_model(\"local-dir:{}\", pretrained=True)", a.out.display());
-        }
-    });
+    io.show(
+        || json!({"out": a.out, "files": files, "tensors": dict.len()}),
+        || {
+            println!("{} tensors in `{}`", dict.len(), a.out.display());
+            if a.names == "timm" {
+                println!("load with timm.create_model(\"local-dir:{}\", pretrained=True)", a.out.display());
+            }
+        },
+    );
     Ok(ExitCode::SUCCESS)
 }

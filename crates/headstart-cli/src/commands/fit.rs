@@ -96,8 +96,12 @@ fn finish(report: &Report, backbone: &Backbone, io: Output) -> Result<ExitCode> 
         all["best_epoch"] = json!(report.best_epoch + 1);
         all["epochs"] = json!(report.history.len());
         all["train_pictures"] = json!(report.pictures.0);
-        all["unreadable"] =
-            report.unreadable.iter().map(|u| json!({"path": u.path, "reason": u.reason})).collect::<Vec<_>>().into();
+        all["unreadable"] = report
+            .unreadable
+            .iter()
+            .map(|u| json!({"path": u.path, "reason": u.reason}))
+            .collect::<Vec<_>>()
+            .into();
         all["tensors_equal_to_source"] = json!(report.frozen);
         all["notes"] = json!(report.notes);
         all["seconds"] = json!(report.seconds);
@@ -107,10 +111,14 @@ fn finish(report: &Report, backbone: &Backbone, io: Output) -> Result<ExitCode> 
         let (low, high) = report.scores.interval;
         println!(
             "top-1 {:.4} (95 % interval {low:.3}–{high:.3}) on {} validation photos, from epoch {} `{}`",
-            report.scores.top1, report.pictures.1, report.best_epoch + 1, best.phase_name
+            report.scores.top1,
+            report.pictures.1,
+            report.best_epoch + 1,
+            best.phase_name
         );
         println!("{} tensors are bit for bit those of {}", report.frozen, origin(backbone));
-        println!("{:.1} s; bundle in `{}`, page in `{}`",
+        println!(
+            "{:.1} s; bundle in `{}`, page in `{}`",
             report.seconds,
             report.out.join("bundle").display(),
             report.out.join("report.html").display()

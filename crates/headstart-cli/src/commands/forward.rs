@@ -43,8 +43,11 @@ pub fn forward(a: &Forward, io: Output) -> Result<ExitCode> {
         let values = tap.values(name).expect("none was missed");
         npy::write(&a.output.with_extension(format!("{name}.npy")), &values.dims(), &host_values(&values))?;
     }
-    io.show(|| json!({"shape": logits.dims(), "output": a.output}), || {
-        println!("{:?} in `{}`", logits.dims(), a.output.display());
-    });
+    io.show(
+        || json!({"shape": logits.dims(), "output": a.output}),
+        || {
+            println!("{:?} in `{}`", logits.dims(), a.output.display());
+        },
+    );
     Ok(ExitCode::SUCCESS)
 }

@@ -60,6 +60,7 @@ impl From<&ModelArgs> for Wanted {
             pad_type: a.pad_type.clone(),
             bn_eps: a.bn_eps,
             size: a.size,
+            interpolation: a.interpolation.clone(),
         }
     }
 }

@@ -35,11 +35,13 @@ pub fn predict(a: &Predict, io: Output) -> Result<ExitCode> {
         bundle.pipeline.apply(&picture, Key::default(), &mut x);
         let logits = prefix::run(&bundle.network, groups, x, [1, h, w], &Device::flex()).flat();
         let row: Vec<f32> = headstart::models::host_values(&logits);
-        let mut ranked: Vec<(f64, &String)> = softmax(&row, bundle.temperature).into_iter().zip(&bundle.classes).collect();
+        let mut ranked: Vec<(f64, &String)> =
+            softmax(&row, bundle.temperature).into_iter().zip(&bundle.classes).collect();
         ranked.sort_by(|a, b| b.0.total_cmp(&a.0));
         ranked.truncate(a.top.max(1));
         if !io.json {
-            let parts: Vec<String> = ranked.iter().map(|(p, name)| format!("{name} {:.1} %", p * 100.0)).collect();
+            let parts: Vec<String> =
+                ranked.iter().map(|(p, name)| format!("{name} {:.1} %", p * 100.0)).collect();
             println!("{}: {}", file.display(), parts.join(", "));
         }
         let labels: Vec<_> = ranked.iter().map(|(p, name)| json!({"label": name, "score": p})).collect();

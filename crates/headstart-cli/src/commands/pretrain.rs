@@ -25,7 +25,12 @@ pub fn pretrain(a: &Pretrain, io: Output) -> Result<ExitCode> {
     safetensors::write(&a.out, &pretrain::for_embedding(&done.network))?;
     let document = || json!({"pictures": done.pictures, "top1": done.top1, "out": a.out});
     io.show(document, || {
-        println!("{} pictures seen, top-1 {:.3} on fresh ones; weights in `{}`", done.pictures, done.top1, a.out.display());
+        println!(
+            "{} pictures seen, top-1 {:.3} on fresh ones; weights in `{}`",
+            done.pictures,
+            done.top1,
+            a.out.display()
+        );
     });
     Ok(ExitCode::SUCCESS)
 }

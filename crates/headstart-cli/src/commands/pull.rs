@@ -28,16 +28,29 @@ pub fn cache(a: &CacheArgs, io: Output) -> Result<ExitCode> {
     let list = cache.list()?;
     let kind = |k: Kind| if k == Kind::Hub { "hub" } else { "torchvision" };
     let document = || {
-        let entries = list.iter().map(|c| json!({"name": c.name, "kind": kind(c.kind), "bytes": c.bytes, "path": c.path}));
+        let entries = list
+            .iter()
+            .map(|c| json!({"name": c.name, "kind": kind(c.kind), "bytes": c.bytes, "path": c.path}));
         json!({ "cached": entries.collect::<Vec<_>>() })
     };
     io.show(document, || {
         if list.is_empty() {
-            println!("nothing is cached in `{}` or `{}`", cache.env().torch_cache.display(), cache.env().hub_cache.display());
+            println!(
+                "nothing is cached in `{}` or `{}`",
+                cache.env().torch_cache.display(),
+                cache.env().hub_cache.display()
+            );
             return;
         }
         let rows: Vec<Vec<String>> = (list.iter())
-            .map(|c| vec![c.name.clone(), kind(c.kind).into(), table::count(c.bytes as usize), c.path.display().to_string()])
+            .map(|c| {
+                vec![
+                    c.name.clone(),
+                    kind(c.kind).into(),
+                    table::count(c.bytes as usize),
+                    c.path.display().to_string(),
+                ]
+            })
             .collect();
         table::print(&["name", "kind", "bytes", "path"], &[false, false, true, false], &rows);
     });

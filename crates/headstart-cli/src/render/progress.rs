@@ -98,7 +98,8 @@ impl Progress for Bars {
         }
         self.close();
         let bar = ProgressBar::with_draw_target(total, ProgressDrawTarget::stderr());
-        let style = ProgressStyle::with_template("{msg} {bar:30} {bytes}/{total_bytes}, {bytes_per_sec}, {eta} left");
+        let style =
+            ProgressStyle::with_template("{msg} {bar:30} {bytes}/{total_bytes}, {bytes_per_sec}, {eta} left");
         bar.set_style(style.expect("the template is sound"));
         bar.set_message(file.to_string());
         bar.enable_steady_tick(Duration::from_millis(200));

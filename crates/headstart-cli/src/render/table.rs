@@ -10,7 +10,11 @@ pub fn print(header: &[&str], right: &[bool], rows: &[Vec<String>]) {
     }
     let line = |cells: &[String]| {
         let padded: Vec<String> = (cells.iter().zip(&widths).zip(right))
-            .map(|((cell, width), right)| if *right { format!("{cell:>width$}") } else { format!("{cell:<width$}") })
+            .map(
+                |((cell, width), right)| {
+                    if *right { format!("{cell:>width$}") } else { format!("{cell:<width$}") }
+                },
+            )
             .collect();
         println!("{}", padded.join("  ").trim_end());
     };

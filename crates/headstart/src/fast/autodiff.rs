@@ -11,7 +11,8 @@ use burn::backend::tensor::FloatTensor;
 use burn::backend::{Autodiff, Backend, TensorMetadata};
 
 use super::{
-    Act, ConvGeometry, FastGrads, FastOps, Folded, Maybe, NormGradsWanted, NormPlan, PackedSlot, PoolGeometry, SavedNorm,
+    Act, ConvGeometry, FastGrads, FastOps, Folded, Maybe, NormGradsWanted, NormPlan, PackedSlot,
+    PoolGeometry, SavedNorm,
 };
 
 /// Splits an optional operand; an absent one gets an untracked stand-in node.
@@ -81,8 +82,7 @@ impl<B: FastGrads> Backward<B, 4> for NormStep {
             residual: residual.is_some(),
         };
         let found = B::norm_backward(ops.state, dy, want);
-        let pairs =
-            [(x, found.x), (scale, found.scale), (shift, found.shift), (residual, found.residual)];
+        let pairs = [(x, found.x), (scale, found.scale), (shift, found.shift), (residual, found.residual)];
         for (node, grad) in pairs {
             if let (Some(node), Some(grad)) = (node, grad) {
                 grads.register::<B>(node.id, grad);
@@ -236,20 +236,10 @@ impl<B: FastOps + FastGrads, C: CheckpointStrategy> FastOps for Autodiff<B, C> {
         let (shift, shift_node) = shift.into_parts();
         let (mean, var) = (mean.into_primitive(), var.into_primitive());
         let (residual, residual_node) = optional::<B, C>(residual, &scale);
-        let y = B::fast_norm(
-            x.clone(),
-            scale.clone(),
-            shift,
-            mean.clone(),
-            var.clone(),
-            residual,
-            plan,
-        );
+        let y = B::fast_norm(x.clone(), scale.clone(), shift, mean.clone(), var.clone(), residual, plan);
         let nodes = [x_node, scale_node, shift_node, residual_node];
         match NormStep.prepare::<C>(nodes).compute_bound().stateful() {
-            OpsKind::Tracked(prep) => {
-                prep.finish(SavedNorm { x, y: y.clone(), scale, mean, var, plan }, y)
-            }
+            OpsKind::Tracked(prep) => prep.finish(SavedNorm { x, y: y.clone(), scale, mean, var, plan }, y),
             OpsKind::UnTracked(prep) => prep.finish(y),
         }
     }

@@ -12,7 +12,8 @@ use headstart_kernels::pool::{self, PoolShape};
 use headstart_kernels::{act, depthwise, gemm};
 
 use super::{
-    Act, ConvGeometry, FastGrads, FastOps, Folded, Maybe, NormGrads, NormGradsWanted, NormPlan, PoolGeometry, SavedNorm,
+    Act, ConvGeometry, FastGrads, FastOps, Folded, Maybe, NormGrads, NormGradsWanted, NormPlan, PoolGeometry,
+    SavedNorm,
 };
 
 /// Weights folded with BatchNorm and packed for the kernels, kept as long as their sources live.
@@ -40,13 +41,23 @@ impl std::fmt::Debug for Packed {
 }
 
 impl PackedSlot {
-    fn weights(&self, sources: Vec<FlexTensor>, geometry: ConvGeometry, shape: &ConvShape, eps: f32) -> Arc<Weights> {
+    fn weights(
+        &self,
+        sources: Vec<FlexTensor>,
+        geometry: ConvGeometry,
+        shape: &ConvShape,
+        eps: f32,
+    ) -> Arc<Weights> {
         // A panic while packing leaves the slot empty or whole, never half written.
         let mut slot = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(packed) = slot.as_ref() {
             let same = packed.sources.len() == sources.len()
                 && packed.geometry == geometry
-                && packed.sources.iter().zip(&sources).all(|(a, b)| Arc::ptr_eq(&a.data_arc(), &b.data_arc()));
+                && packed
+                    .sources
+                    .iter()
+                    .zip(&sources)
+                    .all(|(a, b)| Arc::ptr_eq(&a.data_arc(), &b.data_arc()));
             if same {
                 return Arc::clone(&packed.weights);
             }
@@ -69,7 +80,8 @@ fn fold(sources: &[FlexTensor], shape: &ConvShape, eps: f32) -> Weights {
                 .collect();
             let per_out = weight.len() / shape.c_out;
             let folded = weight.chunks(per_out).zip(&factor);
-            let folded = folded.flat_map(|(w, f)| w.iter().map(move |w| (f64::from(*w) * f) as f32)).collect();
+            let folded =
+                folded.flat_map(|(w, f)| w.iter().map(move |w| (f64::from(*w) * f) as f32)).collect();
             let own = |channel: usize| own_bias.first().map_or(0.0, |b| f64::from(slice(b)[channel]));
             let bias = (slice(shift).iter().zip(slice(mean)).zip(&factor).enumerate())
                 .map(|(i, ((s, m), f))| (f64::from(*s) + (own(i) - f64::from(*m)) * f) as f32)
@@ -209,8 +221,13 @@ impl FastOps for Flex {
     ) -> FloatTensor<Self> {
         let (x, residual) = (dense(x), residual.into_option().map(dense));
         let (scale, shift, mean, var) = (dense(scale), dense(shift), dense(mean), dense(var));
-        let params =
-            Norm { mean: slice(&mean), var: slice(&var), gamma: slice(&scale), beta: slice(&shift), eps: plan.eps };
+        let params = Norm {
+            mean: slice(&mean),
+            var: slice(&var),
+            gamma: slice(&scale),
+            beta: slice(&shift),
+            eps: plan.eps,
+        };
         let mut y = vec![0.0; slice(&x).len()];
         norm::forward(&params, slice(&x), residual.as_ref().map(slice), plan.act, &mut y);
         wrap(y, &dims(&x))
@@ -289,10 +306,12 @@ impl FastGrads for Flex {
 
     fn norm_backward(saved: SavedNorm<Self>, dy: FlexTensor, want: NormGradsWanted) -> NormGrads<Self> {
         let SavedNorm { x, y, scale, mean, var, plan } = saved;
-        let (x, y, scale, mean, var, dy) = (dense(x), dense(y), dense(scale), dense(mean), dense(var), dense(dy));
+        let (x, y, scale, mean, var, dy) =
+            (dense(x), dense(y), dense(scale), dense(mean), dense(var), dense(dy));
         let (c, len) = (slice(&scale).len(), slice(&x).len());
         let zeros = vec![0.0; c];
-        let params = Norm { mean: slice(&mean), var: slice(&var), gamma: slice(&scale), beta: &zeros, eps: plan.eps };
+        let params =
+            Norm { mean: slice(&mean), var: slice(&var), gamma: slice(&scale), beta: &zeros, eps: plan.eps };
         let buffer = |wanted: bool, len: usize| wanted.then(|| vec![0.0_f32; len]);
         let mut dx = buffer(want.x, len);
         let mut dresidual = buffer(want.residual, len);

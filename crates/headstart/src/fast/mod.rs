@@ -79,7 +79,12 @@ impl Maybe<Dispatch> {
 pub(crate) enum Folded<B: Backend> {
     Nothing,
     Bias(FloatTensor<B>),
-    Norm { scale: FloatTensor<B>, shift: FloatTensor<B>, mean: FloatTensor<B>, var: FloatTensor<B> },
+    Norm {
+        scale: FloatTensor<B>,
+        shift: FloatTensor<B>,
+        mean: FloatTensor<B>,
+        var: FloatTensor<B>,
+    },
     BiasNorm {
         bias: FloatTensor<B>,
         scale: FloatTensor<B>,
@@ -90,6 +95,7 @@ pub(crate) enum Folded<B: Backend> {
 }
 
 /// What follows a convolution and can be folded into it.
+#[allow(clippy::large_enum_variant)] // it lives for one call
 pub enum Fold {
     /// Nothing.
     Nothing,
@@ -157,13 +163,27 @@ pub(crate) trait FastOps: Backend {
 
 /// The gradients of [`FastOps`], on slices.
 pub(crate) trait FastGrads: Backend {
-    fn conv_dx(x: &[usize], weight: FloatTensor<Self>, dy: FloatTensor<Self>, geometry: ConvGeometry) -> FloatTensor<Self>;
-    fn conv_dw(x: FloatTensor<Self>, weight: &[usize], dy: FloatTensor<Self>, geometry: ConvGeometry) -> FloatTensor<Self>;
+    fn conv_dx(
+        x: &[usize],
+        weight: FloatTensor<Self>,
+        dy: FloatTensor<Self>,
+        geometry: ConvGeometry,
+    ) -> FloatTensor<Self>;
+    fn conv_dw(
+        x: FloatTensor<Self>,
+        weight: &[usize],
+        dy: FloatTensor<Self>,
+        geometry: ConvGeometry,
+    ) -> FloatTensor<Self>;
     fn channel_sum(dy: FloatTensor<Self>) -> FloatTensor<Self>;
     fn act_backward(y: FloatTensor<Self>, dy: FloatTensor<Self>, act: Act) -> FloatTensor<Self>;
-    fn norm_backward(saved: SavedNorm<Self>, dy: FloatTensor<Self>, want: NormGradsWanted) -> NormGrads<Self>;
+    fn norm_backward(saved: SavedNorm<Self>, dy: FloatTensor<Self>, want: NormGradsWanted)
+    -> NormGrads<Self>;
     /// Max pooling that also returns where each maximum was.
-    fn max_pool_winners(x: FloatTensor<Self>, geometry: PoolGeometry) -> (FloatTensor<Self>, std::sync::Arc<Vec<u8>>);
+    fn max_pool_winners(
+        x: FloatTensor<Self>,
+        geometry: PoolGeometry,
+    ) -> (FloatTensor<Self>, std::sync::Arc<Vec<u8>>);
     fn max_pool_dx(
         x: &[usize],
         geometry: PoolGeometry,
@@ -203,7 +223,13 @@ pub(crate) struct NormGrads<B: Backend> {
 }
 
 /// Convolves `x [N, H, W, C]` with `weight [O, C/g, kh, kw]`, adds `bias`, applies `act`.
-pub fn conv(x: Tensor<4>, weight: Tensor<4>, bias: Option<Tensor<1>>, geometry: ConvGeometry, act: Act) -> Tensor<4> {
+pub fn conv(
+    x: Tensor<4>,
+    weight: Tensor<4>,
+    bias: Option<Tensor<1>>,
+    geometry: ConvGeometry,
+    act: Act,
+) -> Tensor<4> {
     Tensor::from_dispatch(Dispatch::fast_conv(
         x.into_dispatch(),
         weight.into_dispatch(),

@@ -72,12 +72,14 @@ impl FromStr for HeadSpec {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Self, Error> {
-        let bad = |what: String| Error::BadRecipe {
+        let bad = |what: String| {
+            Error::BadRecipe {
             place: "head".into(),
             what,
             hint: "a head is `linear`, `mlp`, `mlp(WIDTH)` or a chain of `bn`, `linear(WIDTH)`, `relu`, `dropout(P)` \
                    joined by `|` that ends in `linear`"
                 .into(),
+        }
         };
         let mut ops = Vec::new();
         for part in text.split('|').map(str::trim) {
@@ -168,7 +170,11 @@ impl Head {
         // `layers.3.Linear.weight`: the third part is the enum's variant, which no checkpoint has.
         let parts: Vec<&str> = path.split('.').collect();
         let (index, rest) = (parts[1], parts[3..].join("."));
-        if self.layers.len() == 1 { format!("{classifier}.{rest}") } else { format!("{classifier}.{index}.{rest}") }
+        if self.layers.len() == 1 {
+            format!("{classifier}.{rest}")
+        } else {
+            format!("{classifier}.{index}.{rest}")
+        }
     }
 }
 
@@ -186,7 +192,15 @@ mod tests {
 
     #[test]
     fn an_impossible_head_says_why() {
-        for text in ["relu", "linear | relu", "linear | linear", "dropout(2) | linear", "lin", "linear(0) | linear", ""] {
+        for text in [
+            "relu",
+            "linear | relu",
+            "linear | linear",
+            "dropout(2) | linear",
+            "lin",
+            "linear(0) | linear",
+            "",
+        ] {
             assert!(text.parse::<HeadSpec>().is_err(), "`{text}` was taken");
         }
     }

@@ -212,7 +212,16 @@ impl Conv2d {
             return x.with(fast::conv(x.x.clone(), self.weight.val(), bias, geometry, act));
         }
         let fold = bias.map_or(Fold::Nothing, Fold::Bias);
-        x.with(fast::conv_folded(x.x.clone(), self.weight.val(), fold, None, 0.0, geometry, act, &self.packed))
+        x.with(fast::conv_folded(
+            x.x.clone(),
+            self.weight.val(),
+            fold,
+            None,
+            0.0,
+            geometry,
+            act,
+            &self.packed,
+        ))
     }
 
     fn reference(&self, x: Tensor<4>, geometry: ConvGeometry, bias: Option<Tensor<1>>) -> Tensor<4> {
@@ -325,6 +334,9 @@ impl BatchNorm {
         let var = var.clone().inner_or_self() * unbias;
         self.running_mean.update(blend(self.running_mean.value_sync(), mean));
         self.running_var.update(blend(self.running_var.value_sync(), var));
+        // An update waits until the next one unless it is asked for; checkpoints must not miss the last.
+        self.running_mean.value_sync();
+        self.running_var.value_sync();
     }
 }
 

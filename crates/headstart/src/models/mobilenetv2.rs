@@ -121,7 +121,8 @@ impl Family for MobileNetV2 {
         let one = |c_in, c_out| ConvSpec::new(c_in, c_out, 1).init(device);
         let block = |c_in: usize, expansion: usize, c_out: usize, stride: usize| {
             let wide = c_in * expansion;
-            let depthwise = ConvSpec::new(wide, wide, 3).stride(stride).padding(padding).groups(wide).init(device);
+            let depthwise =
+                ConvSpec::new(wide, wide, 3).stride(stride).padding(padding).groups(wide).init(device);
             let expands = expansion > 1;
             Block {
                 conv_pw: if expands { one(c_in, wide) } else { one(c_in, c_out) },
@@ -153,7 +154,8 @@ impl Family for MobileNetV2 {
 
     fn groups(&self) -> Vec<Group> {
         let mut groups = vec![Group::new("stem", &["conv_stem", "bn1"])];
-        groups.extend((0..STAGES.len()).map(|i| format!("blocks.{i}")).map(|name| Group::new(&name, &[&name])));
+        groups
+            .extend((0..STAGES.len()).map(|i| format!("blocks.{i}")).map(|name| Group::new(&name, &[&name])));
         groups.push(Group::new("conv_head", &["conv_head", "bn2"]));
         groups
     }
@@ -183,7 +185,9 @@ impl Family for MobileNetV2 {
 /// Turns timm's name into torchvision's, which numbers all blocks through.
 fn torchvision(key: &str) -> String {
     let (layer, leaf) = match key.rsplit_once('.') {
-        Some((layer, leaf @ ("weight" | "bias" | "running_mean" | "running_var"))) => (layer, format!(".{leaf}")),
+        Some((layer, leaf @ ("weight" | "bias" | "running_mean" | "running_var"))) => {
+            (layer, format!(".{leaf}"))
+        }
         _ => (key, String::new()),
     };
     let parts: Vec<&str> = layer.split('.').collect();

@@ -27,9 +27,9 @@ use spec::{Group, Row, Variant, Weights};
 use tap::Tap;
 
 pub use head::HeadSpec;
-pub use network::{Network, ParamInfo, frozen};
 pub use network::values as host_values;
 pub(crate) use network::values;
+pub use network::{Network, ParamInfo, frozen};
 
 /// What flows between groups: feature maps, or embeddings once pooled.
 #[derive(Clone, Debug)]
@@ -236,8 +236,10 @@ pub fn find(name: &str) -> Result<(&'static Row, Option<&'static Weights>)> {
 pub fn nearest<'a>(name: &str, candidates: impl Iterator<Item = &'a str>) -> Vec<String> {
     let wanted = name.to_lowercase();
     let limit = (wanted.chars().count() / 3).max(2);
-    let mut scored: Vec<(usize, &str)> =
-        candidates.map(|c| (edit_distance(&wanted, &c.to_lowercase()), c)).filter(|(d, _)| *d <= limit).collect();
+    let mut scored: Vec<(usize, &str)> = candidates
+        .map(|c| (edit_distance(&wanted, &c.to_lowercase()), c))
+        .filter(|(d, _)| *d <= limit)
+        .collect();
     scored.sort();
     scored.into_iter().take(3).map(|(_, c)| c.to_string()).collect()
 }

@@ -16,6 +16,9 @@ use super::{Backbone, Dialect, Flow, ModelOptions, find, init};
 use crate::error::{Error, Result};
 
 /// A backbone with its head.
+///
+/// Clones share their BatchNorm layers' running statistics, as Burn's `RunningState` does; [`frozen`]
+/// gives a copy that nothing else moves.
 #[derive(Module, Debug)]
 pub struct Network {
     backbone: Backbone,
@@ -177,7 +180,7 @@ impl Network {
     }
 
     /// Replaces the values `f` returns for a name and shape; `None` keeps them.
-    pub fn assign(self, f: &mut dyn FnMut(&str, &[usize]) -> Option<Vec<f32>>) -> Self {
+    pub fn assign(self, f: &mut AssignFn<'_>) -> Self {
         let names = self.clone();
         self.map(&mut Assign { network: &names, path: Vec::new(), f })
     }
@@ -200,6 +203,9 @@ pub fn frozen(network: &Network) -> Network {
 pub(crate) fn is_buffer(name: &str) -> bool {
     name.ends_with("running_mean") || name.ends_with("running_var")
 }
+
+/// Gives new values for a name and shape, or keeps the old.
+type AssignFn<'a> = dyn FnMut(&str, &[usize]) -> Option<Vec<f32>> + 'a;
 
 type EachFn<'a> = dyn FnMut(String, Vec<usize>, bool, &dyn Fn() -> Vec<f32>) + 'a;
 
@@ -230,13 +236,13 @@ impl ModuleVisitor for Walk<'_, '_> {
     }
 }
 
-struct Assign<'a> {
+struct Assign<'a, 'b> {
     network: &'a Network,
     path: Vec<String>,
-    f: &'a mut dyn FnMut(&str, &[usize]) -> Option<Vec<f32>>,
+    f: &'a mut AssignFn<'b>,
 }
 
-impl ModuleMapper for Assign<'_> {
+impl ModuleMapper for Assign<'_, '_> {
     fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
         let shape = param.lazy_shape().to_vec();
         let Some(new) = (self.f)(&self.network.key(&self.path), &shape) else { return param };

@@ -77,18 +77,28 @@ const VARIANTS: &[Variant<Args>] = &[
         args: Args { depths: [3, 4, 6, 3], bottleneck: true, width: 64 },
     },
     Variant {
-        row: row("resnet101", 2048, 44_549_160, &[Weights::hub("a1_in1k", "timm/resnet101.a1_in1k", BICUBIC.crop(0.95))]),
+        row: row(
+            "resnet101",
+            2048,
+            44_549_160,
+            &[Weights::hub("a1_in1k", "timm/resnet101.a1_in1k", BICUBIC.crop(0.95))],
+        ),
         args: Args { depths: [3, 4, 23, 3], bottleneck: true, width: 64 },
     },
     Variant {
-        row: row("resnet152", 2048, 60_192_808, &[Weights::hub("a1_in1k", "timm/resnet152.a1_in1k", BICUBIC.crop(0.95))]),
+        row: row(
+            "resnet152",
+            2048,
+            60_192_808,
+            &[Weights::hub("a1_in1k", "timm/resnet152.a1_in1k", BICUBIC.crop(0.95))],
+        ),
         args: Args { depths: [3, 8, 36, 3], bottleneck: true, width: 64 },
     },
     Variant {
         row: Row {
             name: "headstart_nano",
             num_features: 256,
-            params: 1_482_728,
+            params: 1_487_240,
             min_size: 32,
             input: BILINEAR.sized(96),
             paper: PAPER,
@@ -134,7 +144,8 @@ impl Block {
             bn2: bn(width),
             conv3: bottleneck.then(|| ConvSpec::new(width, c_out, 1).init(device)),
             bn3: bottleneck.then(|| bn(c_out)),
-            downsample: shortcut.then(|| (ConvSpec::new(c_in, c_out, 1).stride(stride).init(device), bn(c_out))),
+            downsample: shortcut
+                .then(|| (ConvSpec::new(c_in, c_out, 1).stride(stride).init(device), bn(c_out))),
         }
     }
 
@@ -191,7 +202,8 @@ impl Family for ResNet {
         let mut stages = depths.iter().enumerate().map(|(i, &depth)| {
             let (width, stride) = (width << i, if i == 0 { 1 } else { 2 });
             let blocks = (0..depth).map(|j| {
-                let block = Block::new(channels, width, if j == 0 { stride } else { 1 }, bottleneck, eps, device);
+                let block =
+                    Block::new(channels, width, if j == 0 { stride } else { 1 }, bottleneck, eps, device);
                 channels = if bottleneck { width * 4 } else { width };
                 block
             });

@@ -19,7 +19,9 @@ use burn::module::Module;
 use burn::nn::{Dropout, DropoutConfig};
 use burn::tensor::Device;
 
-use super::layers::{Act, BatchNorm, Conv2d, ConvSpec, Linear, Map, adaptive_avg_pool, conv_bn_act, max_pool};
+use super::layers::{
+    Act, BatchNorm, Conv2d, ConvSpec, Linear, Map, adaptive_avg_pool, conv_bn_act, max_pool,
+};
 use super::spec::{Filter, Group, InputSpec, Row, TimmName, Variant, Weights};
 use super::tap::Tap;
 use super::{Dialect, Family, Flow, ModelOptions};
@@ -168,7 +170,9 @@ impl Family for Vgg {
         let number = |text: &str| text.parse::<usize>().expect("an index");
         match parts[..] {
             ["blocks", b, u, "conv", leaf] => format!("features.{}.{leaf}", self.index(number(b), number(u))),
-            ["blocks", b, u, "bn", leaf] => format!("features.{}.{leaf}", self.index(number(b), number(u)) + 1),
+            ["blocks", b, u, "bn", leaf] => {
+                format!("features.{}.{leaf}", self.index(number(b), number(u)) + 1)
+            }
             ["fc1", leaf] => format!("classifier.0.{leaf}"),
             ["fc2", leaf] => format!("classifier.3.{leaf}"),
             ["dropout", leaf] => format!("pre_logits.{leaf}"),
@@ -180,9 +184,13 @@ impl Family for Vgg {
         if dialect != Dialect::Timm {
             return key.to_string();
         }
-        let table =
-            [("classifier.0", "pre_logits.fc1"), ("classifier.3", "pre_logits.fc2"), ("classifier.6", "head.fc")];
-        let renamed = table.iter().find_map(|(ours, theirs)| Some(format!("{theirs}{}", key.strip_prefix(ours)?)));
+        let table = [
+            ("classifier.0", "pre_logits.fc1"),
+            ("classifier.3", "pre_logits.fc2"),
+            ("classifier.6", "head.fc"),
+        ];
+        let renamed =
+            table.iter().find_map(|(ours, theirs)| Some(format!("{theirs}{}", key.strip_prefix(ours)?)));
         renamed.unwrap_or_else(|| key.to_string())
     }
 }

@@ -73,8 +73,10 @@ impl Checkpoint {
     pub fn load(path: &Path, job: &str) -> Result<Self> {
         let bad = |reason: String| Error::BadBundle { path: path.to_path_buf(), reason };
         let dict = safetensors::read(path)?;
-        let json = dict.metadata.get("headstart_checkpoint").ok_or_else(|| bad("it is not a checkpoint".into()))?;
-        let place: Place = serde_json::from_str(json).map_err(|e| bad(format!("its counters are garbled: {e}")))?;
+        let json =
+            dict.metadata.get("headstart_checkpoint").ok_or_else(|| bad("it is not a checkpoint".into()))?;
+        let place: Place =
+            serde_json::from_str(json).map_err(|e| bad(format!("its counters are garbled: {e}")))?;
         if place.version != VERSION {
             return Err(bad(format!("it has version {}, this program reads {VERSION}", place.version)));
         }

@@ -96,7 +96,8 @@ pub fn fit(job: &Job, network: Network, observer: &mut dyn Observer) -> Result<O
 
 /// Puts saved values into a network.
 fn put(network: Network, tensors: &[super::checkpoint::Named]) -> Network {
-    let mut map: std::collections::HashMap<&str, &Vec<f32>> = tensors.iter().map(|(n, _, v)| (n.as_str(), v)).collect();
+    let mut map: std::collections::HashMap<&str, &Vec<f32>> =
+        tensors.iter().map(|(n, _, v)| (n.as_str(), v)).collect();
     network.assign(&mut |name, _| map.remove(name).cloned())
 }
 
@@ -166,11 +167,23 @@ fn announce(
         .map(|(g, rate)| (g.name.clone(), set.params.iter().any(|p| g.owns(p)).then_some(*rate)))
         .collect();
     let count = job.recipe.phases.len();
-    observer.event(Event::PhaseStarted { index, count, name: &phase.name, groups: &groups, epochs: phase.epochs });
+    observer.event(Event::PhaseStarted {
+        index,
+        count,
+        name: &phase.name,
+        groups: &groups,
+        epochs: phase.epochs,
+    });
 }
 
 /// Books an epoch: history, best weights, early stopping, and the state to resume from.
-fn keep(state: &mut Checkpoint, network: &Network, optimizer: &Optimizer, record: EpochRecord, patience: Option<usize>) {
+fn keep(
+    state: &mut Checkpoint,
+    network: &Network,
+    optimizer: &Optimizer,
+    record: EpochRecord,
+    patience: Option<usize>,
+) {
     state.model = network.state();
     let (steps, memory) = optimizer.state();
     state.optimizer = memory;
@@ -245,7 +258,8 @@ impl Learner<'_> {
             let mut goal = targets(&picked, classes, recipe.label_smoothing);
             let input = match (&self.train, &mut pictures) {
                 (Some(features), _) => {
-                    let picks: Vec<_> = picks.iter().map(|i| (*i, (global as usize + i) % self.views)).collect();
+                    let picks: Vec<_> =
+                        picks.iter().map(|i| (*i, (global as usize + i) % self.views)).collect();
                     features.batch(&picks, &device)?
                 }
                 (None, Some(pictures)) => {
@@ -333,7 +347,8 @@ pub fn logits(network: &Network, photos: &Photos) -> Result<Vec<f32>> {
     let mut all = Vec::with_capacity(photos.len() * network.options().num_classes);
     for batch in photos.in_order(0) {
         let batch = batch?;
-        let out: Tensor<2> = prefix::run(&network, groups, batch.x, [batch.n, batch.h, batch.w], &device).flat();
+        let out: Tensor<2> =
+            prefix::run(&network, groups, batch.x, [batch.n, batch.h, batch.w], &device).flat();
         all.extend(values(&out));
     }
     Ok(all)

@@ -126,11 +126,10 @@ pub fn resolve(patterns: &[String], policy: BatchNormPolicy, network: &Network) 
         if !is_norm || group == head || !freeze_affine {
             set.params.insert(name.clone());
         }
-        // Dropout sits beside the layers of its group.
-        let parent = layer_of(&layer);
+        // Dropout inside a backbone follows its group.
         set.live_layers.insert(network.groups()[group].name.clone());
         if group == head {
-            set.live_layers.insert(parent);
+            // The head's dropout, which has no name of its own.
             set.live_layers.insert(network.classifier().to_string());
         }
     }

@@ -57,7 +57,8 @@ mod tests {
         let logits = Tensor::<2>::from_floats([[0.0, 0.0], [3.0_f32.ln(), 0.0]], &Device::flex());
         let loss = cross_entropy(logits.clone(), targets(&[0, 0], 2, 0.0), None).into_scalar::<f32>();
         assert!((loss - (2.0_f32.ln() + (4.0_f32 / 3.0).ln()) / 2.0).abs() < 1e-6);
-        let weighted = cross_entropy(logits, targets(&[0, 0], 2, 0.0), Some(vec![3.0, 1.0])).into_scalar::<f32>();
+        let weighted =
+            cross_entropy(logits, targets(&[0, 0], 2, 0.0), Some(vec![3.0, 1.0])).into_scalar::<f32>();
         assert!((weighted - (3.0 * 2.0_f32.ln() + (4.0_f32 / 3.0).ln()) / 4.0).abs() < 1e-6);
     }
 }

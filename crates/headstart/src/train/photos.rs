@@ -49,7 +49,13 @@ impl Photos {
     ///
     /// # Panics
     /// If the pipeline does not give every picture the same size.
-    pub fn new(files: Vec<(PathBuf, usize)>, pipeline: Pipeline, seed: u64, batch_size: usize, content: &str) -> Self {
+    pub fn new(
+        files: Vec<(PathBuf, usize)>,
+        pipeline: Pipeline,
+        seed: u64,
+        batch_size: usize,
+        content: &str,
+    ) -> Self {
         let size = pipeline.output_size().expect("a pipeline for training ends in a fixed size");
         let key = format!("{content} {pipeline} {seed}");
         Self { inner: Arc::new(Inner { files, pipeline, size, seed, batch_size, key }) }
@@ -88,7 +94,8 @@ impl Photos {
 
     /// Runs through the pictures of `order` in batches, drawing augmentations for `view`.
     pub fn shuffled(&self, order: &[usize], batch_size: usize, view: u64) -> Batches {
-        let batches: Arc<Vec<Vec<usize>>> = Arc::new(order.chunks(batch_size).map(<[usize]>::to_vec).collect());
+        let batches: Arc<Vec<Vec<usize>>> =
+            Arc::new(order.chunks(batch_size).map(<[usize]>::to_vec).collect());
         let workers = thread::available_parallelism().map_or(1, usize::from).min(batches.len()).max(1);
         let lanes = (0..workers).map(|worker| {
             let (sender, receiver) = sync_channel(AHEAD);

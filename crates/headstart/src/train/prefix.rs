@@ -86,7 +86,9 @@ impl Features {
 fn to_flow(rows: Vec<f32>, n: usize, shape: &[usize], device: &Device) -> Flow {
     match shape {
         [c] => Flow::Flat(Tensor::from_data(TensorData::new(rows, [n, *c]), device)),
-        [h, w, c] => Flow::Map(Map::from_nhwc(Tensor::from_data(TensorData::new(rows, [n, *h, *w, *c]), device))),
+        [h, w, c] => {
+            Flow::Map(Map::from_nhwc(Tensor::from_data(TensorData::new(rows, [n, *h, *w, *c]), device)))
+        }
         other => panic!("features are [C] or [H, W, C], not {other:?}"),
     }
 }
@@ -151,7 +153,8 @@ impl FeatureCache {
                     } else if self.on_disk + bytes <= limits.disk {
                         self.on_disk += bytes;
                         let path = limits.folder.join(format!("features-{}.f32", hex(&key[..6])));
-                        let open = File::options().read(true).write(true).create(true).truncate(true).open(&path);
+                        let open =
+                            File::options().read(true).write(true).create(true).truncate(true).open(&path);
                         sink = Some(Sink::Disk(open.map_err(Error::write(&path))?, path));
                     } else {
                         return Ok(None);

@@ -7,9 +7,9 @@
 use std::sync::mpsc::sync_channel;
 use std::time::{Duration, Instant};
 
+use burn::Tensor;
 use burn::module::Module;
 use burn::tensor::{Device, TensorData};
-use burn::Tensor;
 
 use super::groups::{self, BatchNormPolicy};
 use super::loss::{cross_entropy, targets};
@@ -111,7 +111,13 @@ pub fn pretrain(model: &str, p: &Pretraining, observer: &mut dyn Observer) -> Re
         network = optimizer.step(network, &mut grads, &|_| rate, None);
         pictures += labels.len() as u64;
         let (epoch, step_in) = (step / REPORT, step % REPORT);
-        observer.event(Event::Step { epoch, step: step_in, steps: REPORT, loss: value, pictures: labels.len() });
+        observer.event(Event::Step {
+            epoch,
+            step: step_in,
+            steps: REPORT,
+            loss: value,
+            pictures: labels.len(),
+        });
         if step_in == 0 {
             let rate = pictures as f64 / started.elapsed().as_secs_f64();
             observer.event(Event::Note(&format!(

@@ -149,9 +149,8 @@ impl Recipe {
 
     /// Says what is impossible in it.
     pub fn check(&self, place: &str) -> Result<()> {
-        let bad = |what: String, hint: &str| {
-            Err(Error::BadRecipe { place: place.into(), what, hint: hint.into() })
-        };
+        let bad =
+            |what: String, hint: &str| Err(Error::BadRecipe { place: place.into(), what, hint: hint.into() });
         let named = |e: Error| match e {
             Error::BadRecipe { place: at, what, hint } => {
                 Error::BadRecipe { place: format!("{place}: {at}"), what, hint }
@@ -167,12 +166,18 @@ impl Recipe {
             return bad("`batch_size` is 0".into(), "use 8 or more");
         }
         if !(0.0..1.0).contains(&self.label_smoothing) {
-            return bad(format!("`label_smoothing = {}` is not in [0, 1)", self.label_smoothing), "0.1 is usual");
+            return bad(
+                format!("`label_smoothing = {}` is not in [0, 1)", self.label_smoothing),
+                "0.1 is usual",
+            );
         }
         for phase in &self.phases {
             phase.schedule.parse::<Schedule>().map_err(named)?;
             if phase.trainable.is_empty() {
-                return bad(format!("phase `{}` trains nothing", phase.name), "list groups under `trainable`");
+                return bad(
+                    format!("phase `{}` trains nothing", phase.name),
+                    "list groups under `trainable`",
+                );
             }
             let rates: Vec<f64> = match &phase.lr {
                 Rate::One(rate) => vec![*rate],

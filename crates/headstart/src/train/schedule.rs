@@ -40,7 +40,8 @@ impl Schedule {
     /// Returns the factor at `progress`, 0 at the first step and 1 after the last.
     pub fn factor(self, progress: f64) -> f64 {
         let p = progress.clamp(0.0, 1.0);
-        let cosine = |from: f64, to: f64, t: f64| to + (from - to) * (1.0 + (std::f64::consts::PI * t).cos()) / 2.0;
+        let cosine =
+            |from: f64, to: f64, t: f64| to + (from - to) * (1.0 + (std::f64::consts::PI * t).cos()) / 2.0;
         match self {
             Schedule::Constant => 1.0,
             Schedule::OneCycle { pct_start, div, div_final } => {
@@ -108,22 +109,33 @@ impl<'a> Call<'a> {
         let bad = |problem: String| Error::BadRecipe {
             place: what.into(),
             what: problem,
-            hint: format!("write it like `{text_}(key=number, …)`", text_ = text.split('(').next().unwrap_or("name")),
+            hint: format!(
+                "write it like `{text_}(key=number, …)`",
+                text_ = text.split('(').next().unwrap_or("name")
+            ),
         };
         let Some((name, rest)) = text.split_once('(') else {
             return Ok(Self { name: text, what, arguments: Vec::new() });
         };
-        let inner = rest.strip_suffix(')').ok_or_else(|| bad(format!("`{text}` lacks its closing parenthesis")))?;
+        let inner =
+            rest.strip_suffix(')').ok_or_else(|| bad(format!("`{text}` lacks its closing parenthesis")))?;
         let mut arguments = Vec::new();
         for part in inner.split(',').map(str::trim).filter(|p| !p.is_empty()) {
-            let (key, value) = part.split_once('=').ok_or_else(|| bad(format!("`{part}` is not `key=number`")))?;
-            let number = value.trim().parse().map_err(|_| bad(format!("`{}` is not a number", value.trim())))?;
+            let (key, value) =
+                part.split_once('=').ok_or_else(|| bad(format!("`{part}` is not `key=number`")))?;
+            let number =
+                value.trim().parse().map_err(|_| bad(format!("`{}` is not a number", value.trim())))?;
             arguments.push((key.trim(), number));
         }
         Ok(Self { name: name.trim(), what, arguments })
     }
 
-    pub fn number(&self, key: &str, default: f64, range: std::ops::RangeInclusive<f64>) -> Result<f64, Error> {
+    pub fn number(
+        &self,
+        key: &str,
+        default: f64,
+        range: std::ops::RangeInclusive<f64>,
+    ) -> Result<f64, Error> {
         let value = self.arguments.iter().find(|(k, _)| *k == key).map_or(default, |(_, v)| *v);
         if range.contains(&value) {
             return Ok(value);
