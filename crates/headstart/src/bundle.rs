@@ -172,7 +172,13 @@ fn replace(fresh: &Path, folder: &Path) -> Result<()> {
     if had_one {
         fs::rename(folder, &old).map_err(Error::write(folder))?;
     }
-    fs::rename(fresh, folder).map_err(Error::write(folder))?;
+    if let Err(e) = fs::rename(fresh, folder) {
+        if had_one {
+            // Back to where it was; if even that fails, it is still whole under its other name.
+            let _ = fs::rename(&old, folder);
+        }
+        return Err(Error::write(folder)(e));
+    }
     if had_one {
         fs::remove_dir_all(&old).map_err(Error::write(&old))?;
     }
@@ -248,20 +254,32 @@ impl Bundle {
         if card.version != VERSION {
             return Err(bad(format!("it has version {}, this program reads {VERSION}", card.version)));
         }
+        let garbled = |e: Error| bad(format!("`bundle.json`: {e}"));
+        if card.classes.is_empty() {
+            return Err(bad("`bundle.json`: it names no class".into()));
+        }
+        if !(card.temperature > 0.0 && card.temperature.is_finite()) {
+            return Err(bad(format!("`bundle.json`: the temperature {} is not positive", card.temperature)));
+        }
+        let pipeline: Pipeline = card.pipeline.parse().map_err(garbled)?;
+        let Some((height, width)) = pipeline.output_size() else {
+            return Err(bad(format!("`bundle.json`: `{pipeline}` leaves pictures in different sizes")));
+        };
         let options = ModelOptions {
             num_classes: card.classes.len(),
-            head: card.head.parse()?,
-            pad_type: card.pad_type.as_deref().map_or(Ok(None), pad_type)?,
+            head: card.head.parse().map_err(garbled)?,
+            pad_type: card.pad_type.as_deref().map_or(Ok(None), pad_type).map_err(garbled)?,
             bn_eps: card.bn_eps,
         };
-        let network = Network::new(&card.model, &options, &Device::flex())?;
+        let network = Network::new(&card.model, &options, &Device::flex()).map_err(garbled)?;
+        network.check_size(height, width).map_err(garbled)?;
         let dict = weights::read(&path.join("model.safetensors"))?;
         let (network, _) = pretrained::load(network, &dict, HeadRule::Keep)?;
         Ok(Self {
             path: path.to_path_buf(),
             network: crate::models::frozen(&network),
             classes: card.classes,
-            pipeline: card.pipeline.parse()?,
+            pipeline,
             temperature: card.temperature,
         })
     }

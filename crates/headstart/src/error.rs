@@ -41,6 +41,16 @@ pub enum Error {
         /// What to do about it.
         hint: String,
     },
+    /// Pictures that cannot be decoded, where that is not to be tolerated.
+    #[error("{count} of the pictures in `{place}` cannot be read:{list}")]
+    Unreadable {
+        /// The folder or manifest.
+        place: PathBuf,
+        /// How many.
+        count: usize,
+        /// The first of them with reasons, a line each.
+        list: String,
+    },
     /// A picture cannot be decoded.
     #[error("cannot decode `{path}`: {reason}")]
     CorruptImage {
@@ -144,6 +154,16 @@ impl Error {
         move |source| Error::Write { path, source }
     }
 
+    /// Puts `place` before the place a recipe error names.
+    pub fn within(self, place: &str) -> Error {
+        match self {
+            Error::BadRecipe { place: at, what, hint } => {
+                Error::BadRecipe { place: format!("{place}: {at}"), what, hint }
+            }
+            other => other,
+        }
+    }
+
     /// Returns up to two things to try next.
     pub fn hints(&self) -> Vec<String> {
         use std::io::ErrorKind;
@@ -160,8 +180,19 @@ impl Error {
                     "free some space or choose another disk with `--out DIR`".into(),
                     "nothing saved before was touched; `--resume` goes on from the last checkpoint".into(),
                 ],
+                ErrorKind::NotADirectory | ErrorKind::AlreadyExists => {
+                    vec!["a file is where a folder should be; choose another place".into()]
+                }
+                ErrorKind::IsADirectory => vec!["a folder is where the file should be; choose another name".into()],
+                ErrorKind::FileTooLarge => vec![
+                    "raise the limit on file sizes (`ulimit -f`) or choose another disk".into(),
+                    "nothing saved before was touched".into(),
+                ],
                 _ => vec![],
             },
+            Error::Unreadable { .. } => {
+                vec!["repair or remove them, or leave out `--strict` to go on without them".into()]
+            }
             Error::UnknownModel { nearest, .. } if nearest.is_empty() => {
                 vec!["`headstart models` lists them all".into()]
             }

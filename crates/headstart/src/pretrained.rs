@@ -95,7 +95,8 @@ fn best_dialect(network: &Network, dict: &StateDict) -> Dialect {
 fn mismatch(network: &Network, dict: &StateDict, report: &LoadReport) -> Error {
     let model = network.row().name;
     let hint = match looks_like(dict) {
-        Some(family) if !model.contains(family) => {
+        // "ResNet-D (timm names)" starts with the family's name; rows are spelled in small letters.
+        Some(family) if !family.to_lowercase().split(' ').next().is_some_and(|f| model.contains(f)) => {
             format!("these weights look like {family}; choose the network with `--model`")
         }
         _ => format!("`headstart describe {model}` lists the names and shapes it expects"),

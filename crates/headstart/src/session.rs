@@ -1,6 +1,7 @@
 //! The main job end to end: photos and a backbone in, a run folder with a bundle out.
 
 use std::fs;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
@@ -17,7 +18,9 @@ use crate::train::fit::logits;
 use crate::train::groups::{Rate, resolve};
 use crate::train::observer::{EpochRecord, Event, Observer};
 use crate::train::prefix::{CacheLimits, hex};
+use crate::train::recipe::Phase;
 use crate::train::{Job, Photos, Recipe, fit};
+use crate::weights::write_atomically;
 
 /// What to do.
 #[derive(Debug)]
@@ -159,11 +162,16 @@ pub fn photos(
 pub fn run(request: Request, backbone: &Backbone, observer: &mut dyn Observer) -> Result<Report> {
     let started = Instant::now();
     let out = request.out.clone();
-    fs::create_dir_all(&out).map_err(Error::write(&out))?;
     let checkpoint = out.join("checkpoint.safetensors");
     if request.resume && !checkpoint.exists() {
-        return Err(Error::BadBundle { path: out, reason: "it has no checkpoint to resume from".into() });
+        return Err(Error::BadData {
+            place: out.display().to_string(),
+            what: "no checkpoint to resume from".into(),
+            hint: "drop `--resume` to start anew, or name the run folder with `--out`".into(),
+        });
     }
+    // A place that cannot be written to shows before the work.
+    fs::create_dir_all(&out).map_err(Error::write(&out))?;
     let config = SplitConfig {
         val_frac: request.val_share as f32,
         seed: request.recipe.seed,
@@ -173,6 +181,9 @@ pub fn run(request: Request, backbone: &Backbone, observer: &mut dyn Observer) -
     let mut data = Dataset::open(&request.data, &config)?;
     let refuse = if request.strict { OnUnreadable::Refuse } else { OnUnreadable::LeaveOut };
     let unreadable = check_files(&mut data, refuse, &|_, _| {})?;
+    if data.val.is_empty() {
+        return Err(nothing_to_validate(&request.data, config.file.as_deref()));
+    }
     let mut notes = data.notes.clone();
     for bad in &unreadable {
         notes.push(format!("left out `{}`: {}", bad.path.display(), bad.reason));
@@ -190,6 +201,7 @@ pub fn run(request: Request, backbone: &Backbone, observer: &mut dyn Observer) -
         backbone.random(classes.len(), head, recipe.seed)?
     };
     freeze(&mut recipe, &request.freeze, &network)?;
+    check_phases(&recipe, &network)?;
     for note in &notes {
         observer.event(Event::Note(note));
     }
@@ -264,9 +276,9 @@ fn freeze(recipe: &mut Recipe, patterns: &[String], network: &Network) -> Result
         return Ok(());
     }
     let policy = crate::train::groups::BatchNormPolicy::Train;
-    let frozen = resolve(patterns, policy, network)?.params;
+    let frozen = resolve(patterns, policy, network).map_err(|e| e.within("--freeze"))?.params;
     for phase in &mut recipe.phases {
-        let all = resolve(&phase.trainable, policy, network)?.params;
+        let all = resolve(&phase.trainable, policy, network).map_err(|e| e.within(&place(phase)))?.params;
         phase.trainable = all.difference(&frozen).cloned().collect();
         if phase.trainable.is_empty() {
             return Err(Error::BadRecipe {
@@ -277,6 +289,32 @@ fn freeze(recipe: &mut Recipe, patterns: &[String], network: &Network) -> Result
         }
     }
     Ok(())
+}
+
+/// Names a phase in an error.
+fn place(phase: &Phase) -> String {
+    format!("phase `{}`", phase.name)
+}
+
+/// Finds what is wrong with a later phase before the first one costs its hours.
+fn check_phases(recipe: &Recipe, network: &Network) -> Result<()> {
+    for phase in &recipe.phases {
+        let named = |e: Error| e.within(&place(phase));
+        resolve(&phase.trainable, phase.batch_norm, network).map_err(named)?;
+        phase.lr.per_group(network).map_err(named)?;
+    }
+    Ok(())
+}
+
+fn nothing_to_validate(data: &Path, split: Option<&Path>) -> Error {
+    let saved = split.filter(|file| file.exists()).map_or(String::new(), |file| {
+        format!(", or delete `{}` to divide the pictures anew", file.display())
+    });
+    Error::BadData {
+        place: data.display().to_string(),
+        what: "no readable picture to validate on".into(),
+        hint: format!("give every class two pictures, or put some into `val/<class>/`{saved}"),
+    }
 }
 
 /// Scales the rates of the last phase so that its highest becomes `lr`.
@@ -319,5 +357,5 @@ fn kept_bits(network: &Network, source: &crate::weights::StateDict) -> usize {
 fn write_log(out: &Path, history: &[EpochRecord]) -> Result<()> {
     let path = out.join("metrics.jsonl");
     let lines: String = history.iter().map(|r| serde_json::to_string(r).expect("numbers") + "\n").collect();
-    fs::write(&path, lines).map_err(Error::write(&path))
+    write_atomically(&path, |out| out.write_all(lines.as_bytes()))
 }

@@ -60,12 +60,39 @@ impl Backbone {
             (None, Some(name)) => Self::named(name, None, &cache, progress)?,
             (Some(weights), model) => Self::named(weights, model.as_deref(), &cache, progress)?,
         };
-        if let Some(word) = &wanted.pad_type {
-            found.pad_type = pad_type(word)?;
+        found.adjust(wanted)?;
+        Ok(found)
+    }
+
+    /// Resolves a network to be trained from random weights: nothing is downloaded or read.
+    pub fn blank(wanted: &Wanted) -> Result<Self> {
+        if let Some(weights) = &wanted.weights {
+            return Err(Error::BadModel {
+                what: format!("the recipe starts from random weights, not from `{weights}`"),
+                hint: "drop `--weights`, or choose a recipe with `pretrained = true`".into(),
+            });
         }
-        found.bn_eps = wanted.bn_eps.or(found.bn_eps);
-        found.input.filter = match wanted.interpolation.as_deref() {
-            None => found.input.filter,
+        let (row, weights) = models::find(wanted.model.as_deref().unwrap_or(EMBEDDED_MODEL))?;
+        let mut found = Self {
+            row,
+            input: weights.map_or(row.input, |w| w.input),
+            weights: StateDict::default(),
+            origin: format!("{}, random weights", row.name),
+            pad_type: None,
+            bn_eps: None,
+        };
+        found.adjust(wanted)?;
+        Ok(found)
+    }
+
+    /// Applies what the user overrides.
+    fn adjust(&mut self, wanted: &Wanted) -> Result<()> {
+        if let Some(word) = &wanted.pad_type {
+            self.pad_type = pad_type(word)?;
+        }
+        self.bn_eps = wanted.bn_eps.or(self.bn_eps);
+        self.input.filter = match wanted.interpolation.as_deref() {
+            None => self.input.filter,
             Some("bilinear") => Filter::Bilinear,
             Some("bicubic") => Filter::Bicubic,
             Some(other) => {
@@ -76,9 +103,9 @@ impl Backbone {
             }
         };
         if let Some(size) = wanted.size {
-            found.input = found.input.sized(size);
+            self.input = self.input.sized(size);
         }
-        Ok(found)
+        Ok(())
     }
 
     fn named(text: &str, model: Option<&str>, cache: &Cache, progress: &mut dyn Progress) -> Result<Self> {

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use burn::tensor::Device;
-use headstart::error::Result;
+use headstart::error::{Error, Result};
 use headstart::models::spec::Place;
 use headstart::models::{self, ModelOptions, Network};
 use headstart::train::groups::{BatchNormPolicy, resolve};
@@ -67,6 +67,13 @@ pub fn models(a: &Models, io: Output) -> Result<ExitCode> {
 }
 
 pub fn describe(a: &Describe, io: Output) -> Result<ExitCode> {
+    if !(1..=1_000_000).contains(&a.classes) {
+        return Err(Error::BadRecipe {
+            place: "--classes".into(),
+            what: format!("{} is no number of classes", a.classes),
+            hint: "use 1 to 1000000".into(),
+        });
+    }
     let network = Network::new(&a.model, &ModelOptions::new(a.classes), &Device::flex())?;
     let frozen = if a.freeze.is_empty() {
         Default::default()

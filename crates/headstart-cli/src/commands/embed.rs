@@ -19,6 +19,14 @@ use crate::args::Embed;
 use crate::render::progress::Bars;
 
 pub fn embed(a: &Embed, io: Output) -> Result<ExitCode> {
+    let format = a.output.extension().and_then(|e| e.to_str());
+    if !matches!(format, Some("npy" | "safetensors")) {
+        return Err(Error::BadData {
+            place: a.output.display().to_string(),
+            what: "an unknown ending".into(),
+            hint: "end the output in `.safetensors` or `.npy`".into(),
+        });
+    }
     let (network, pipeline) = match &a.bundle {
         Some(path) => {
             let bundle = Bundle::open(path)?;
@@ -33,7 +41,7 @@ pub fn embed(a: &Embed, io: Output) -> Result<ExitCode> {
     };
     let network = frozen(&network);
     let mut data = Dataset::open(&a.data, &SplitConfig::default())?;
-    check_files(&mut data, OnUnreadable::LeaveOut, &|_, _| {})?;
+    let unreadable = check_files(&mut data, OnUnreadable::LeaveOut, &|_, _| {})?;
     let samples: Vec<_> = [&data.train, &data.val, &data.test].into_iter().flatten().cloned().collect();
     let set = photos(&samples, &pipeline, 0, 32, "embed")?;
     let (groups, mut all) = (network.groups().len() - 1, Vec::new());
@@ -43,9 +51,9 @@ pub fn embed(a: &Embed, io: Output) -> Result<ExitCode> {
         all.extend(host_values(&x));
     }
     let (n, width) = (samples.len(), network.row().num_features);
-    match a.output.extension().and_then(|e| e.to_str()) {
+    match format {
         Some("npy") => npy::write(&a.output, &[n, width], &all)?,
-        Some("safetensors") => {
+        _ => {
             let labels: Vec<i64> = samples.iter().map(|s| s.label as i64).collect();
             let mut dict = StateDict::new(&a.output);
             dict.insert("embeddings", Entry::from_f32(&[n, width], &all));
@@ -55,17 +63,15 @@ pub fn embed(a: &Embed, io: Output) -> Result<ExitCode> {
             dict.metadata.insert("classes".into(), json!(data.classes.names()).to_string());
             safetensors::write(&a.output, &dict)?;
         }
-        _ => {
-            return Err(Error::BadData {
-                place: a.output.display().to_string(),
-                what: "an unknown ending".into(),
-                hint: "end the output in `.safetensors` or `.npy`".into(),
-            });
-        }
     }
+    let left_out =
+        || unreadable.iter().map(|u| json!({"path": u.path, "reason": u.reason})).collect::<Vec<_>>();
     io.show(
-        || json!({"pictures": n, "width": width, "output": a.output}),
+        || json!({"pictures": n, "width": width, "output": a.output, "unreadable": left_out()}),
         || {
+            for bad in &unreadable {
+                println!("left out `{}`: {}", bad.path.display(), bad.reason);
+            }
             println!("{n} embeddings of {width} in `{}`", a.output.display());
         },
     );

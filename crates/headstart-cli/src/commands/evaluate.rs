@@ -103,8 +103,9 @@ fn of_weights(a: &Evaluate, io: Output) -> Result<Evaluated> {
     wanted.weights = Some(a.what.clone());
     let backbone = Backbone::open(&wanted, &mut Bars::new(io.quiet))?;
     let (network, _) = backbone.whole()?;
-    let config = SplitConfig::default();
-    let mut data = Dataset::open(&a.data, &config)?;
+    let classes = Dataset::open(&a.data, &SplitConfig::default())?.classes;
+    // Nothing is trained here: photos that no part claims are all evaluated.
+    let data = Dataset::open_with(&a.data, &classes)?;
     let outputs = network.options().num_classes;
     if data.classes.len() != outputs {
         return Err(Error::BadData {
@@ -112,11 +113,6 @@ fn of_weights(a: &Evaluate, io: Output) -> Result<Evaluated> {
             what: format!("{} class folders for a network of {outputs} classes", data.classes.len()),
             hint: "class folders must stand for the network's outputs, in sorted order".into(),
         });
-    }
-    // Nothing is trained here: photos that no part claims are all evaluated.
-    if !a.data.join("val").exists() && !a.data.join("validation").exists() {
-        let train = std::mem::take(&mut data.train);
-        data.val.extend(train);
     }
     let mut recipe = Recipe::open("head")?;
     recipe.resolve(&backbone.input);

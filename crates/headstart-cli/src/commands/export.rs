@@ -1,6 +1,8 @@
 //! `headstart export`: a bundle for other tools.
 
 use std::fs;
+use std::io::Write;
+use std::path::Path;
 use std::process::ExitCode;
 
 use headstart::bundle::{Bundle, exchange_dialect, state_dict};
@@ -14,6 +16,14 @@ use crate::args::Export;
 
 pub fn export(a: &Export, io: Output) -> Result<ExitCode> {
     let bundle = Bundle::open(&a.bundle)?;
+    let same = |p: &Path| p.canonicalize().ok();
+    if same(&a.out).is_some_and(|out| same(&bundle.path) == Some(out)) {
+        return Err(Error::BadData {
+            place: "--out".into(),
+            what: format!("the bundle itself, `{}`,", bundle.path.display()),
+            hint: "name another folder".into(),
+        });
+    }
     let network = &bundle.network;
     if !network.options().head.is_linear() {
         return Err(Error::BadModel {
@@ -33,7 +43,8 @@ pub fn export(a: &Export, io: Output) -> Result<ExitCode> {
     safetensors::write(&a.out.join("model.safetensors"), &dict)?;
     for name in ["config.json", "labels.txt"] {
         let (from, to) = (bundle.path.join(name), a.out.join(name));
-        fs::copy(&from, &to).map_err(Error::write(&to))?;
+        let text = fs::read(&from).map_err(Error::read(&from))?;
+        weights::write_atomically(&to, |out| out.write_all(&text))?;
     }
     let files = ["model.safetensors", "config.json", "labels.txt"];
     io.show(

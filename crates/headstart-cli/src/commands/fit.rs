@@ -35,10 +35,12 @@ pub fn fit(a: &Fit, io: Output) -> Result<ExitCode> {
     }
     recipe.check("the recipe with the options given")?;
     let mut bars = Bars::new(io.quiet);
-    let backbone = Backbone::open(&Wanted::from(&a.model), &mut bars)?;
+    let wanted = Wanted::from(&a.model);
+    let backbone =
+        if recipe.pretrained { Backbone::open(&wanted, &mut bars)? } else { Backbone::blank(&wanted)? };
     if a.explain {
         recipe.resolve(&backbone.input);
-        println!("{}", recipe.to_toml());
+        io.show(|| json!(recipe), || println!("{}", recipe.to_toml()));
         return Ok(ExitCode::SUCCESS);
     }
     let out = a.out.clone().unwrap_or_else(|| default_out(&a.data, &backbone, &a.recipe));
@@ -60,8 +62,8 @@ pub fn demo(a: &Demo, io: Output) -> Result<ExitCode> {
         eprintln!("drawing 5 species of flowers into `{}`", pictures.display());
     }
     std::fs::create_dir_all(&a.out).map_err(Error::write(&a.out))?;
-    write_flowers(&pictures, 60, 30, a.seed, 128)?;
-    let mut recipe = Recipe::open("finetune")?;
+    write_flowers(&pictures, 100, 40, a.seed, 128)?;
+    let mut recipe = Recipe::open("demo")?;
     recipe.seed = a.seed;
     let mut bars = Bars::new(io.quiet);
     let backbone = Backbone::open(&Wanted::default(), &mut bars)?;
@@ -116,6 +118,9 @@ fn finish(report: &Report, backbone: &Backbone, io: Output) -> Result<ExitCode> 
             report.best_epoch + 1,
             best.phase_name
         );
+        for bad in &report.unreadable {
+            println!("left out `{}`: {}", bad.path.display(), bad.reason);
+        }
         println!("{} tensors are bit for bit those of {}", report.frozen, origin(backbone));
         println!(
             "{:.1} s; bundle in `{}`, page in `{}`",

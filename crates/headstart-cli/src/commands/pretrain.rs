@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 use std::time::Duration;
 
-use headstart::error::Result;
+use headstart::error::{Error, Result};
 use headstart::sources::EMBEDDED_MODEL;
 use headstart::train::pretrain::{self, Pretraining};
 use headstart::weights::safetensors;
@@ -14,9 +14,14 @@ use crate::args::Pretrain;
 use crate::render::progress::Bars;
 
 pub fn pretrain(a: &Pretrain, io: Output) -> Result<ExitCode> {
+    let time = Duration::try_from_secs_f64(a.minutes * 60.0).map_err(|e| Error::BadRecipe {
+        place: "--minutes".into(),
+        what: format!("{} is no time ({e})", a.minutes),
+        hint: "20 is usual".into(),
+    })?;
     let settings = Pretraining {
         seed: a.seed,
-        time: Duration::from_secs_f64(a.minutes * 60.0),
+        time,
         size: 64,
         batch_size: 64,
         lr: 0.1,

@@ -90,18 +90,14 @@ pub fn check_files(
 
 fn refusal(dataset: &Dataset, unreadable: &[Unreadable]) -> Error {
     const SHOWN: usize = 10;
-    let mut what = format!("{} of the pictures cannot be read:", unreadable.len());
+    let mut list = String::new();
     for Unreadable { path, reason } in unreadable.iter().take(SHOWN) {
-        what += &format!("\n  {}: {reason}", path.display());
+        list += &format!("\n  {}: {reason}", path.display());
     }
     if unreadable.len() > SHOWN {
-        what += &format!("\n  and {} more", unreadable.len() - SHOWN);
+        list += &format!("\n  and {} more", unreadable.len() - SHOWN);
     }
-    Error::BadData {
-        place: dataset.root.display().to_string(),
-        what: what + "\n",
-        hint: "repair or remove them, or train without them".into(),
-    }
+    Error::Unreadable { place: dataset.root.clone(), count: unreadable.len(), list }
 }
 
 #[cfg(test)]

@@ -15,6 +15,9 @@ use burn::tensor::{Device, activation};
 use super::layers::{Act, BatchNorm, Linear};
 use crate::error::Error;
 
+/// Widths beyond this are surely a slip of the keyboard.
+const MAX_WIDTH: usize = 1 << 16;
+
 /// One layer of a head, as data.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum HeadOp {
@@ -91,8 +94,8 @@ impl FromStr for HeadSpec {
                 None => (part, None),
             };
             let width = |a: &str| match a.parse::<usize>() {
-                Ok(width) if width > 0 => Ok(width),
-                _ => Err(bad(format!("`{a}` is not a width"))),
+                Ok(width) if (1..=MAX_WIDTH).contains(&width) => Ok(width),
+                _ => Err(bad(format!("`{a}` is not a width from 1 to {MAX_WIDTH}"))),
             };
             match (name, argument) {
                 ("bn", None) => ops.push(HeadOp::BatchNorm),

@@ -180,6 +180,15 @@ impl Family for Vgg {
         }
     }
 
+    fn foreign_shape(&self, dialect: Dialect, key: &str, shape: &[usize]) -> Vec<usize> {
+        // timm's first two linear layers are convolutions over the pooled 7×7 map, numbers in the same order.
+        match (dialect, key) {
+            (Dialect::Timm, "classifier.0.weight") => vec![shape[0], 512, 7, 7],
+            (Dialect::Timm, "classifier.3.weight") => vec![shape[0], shape[1], 1, 1],
+            _ => shape.to_vec(),
+        }
+    }
+
     fn foreign(&self, dialect: Dialect, key: &str) -> String {
         if dialect != Dialect::Timm {
             return key.to_string();

@@ -43,7 +43,7 @@ impl Rate {
         };
         let mut points = Vec::new();
         for (name, rate) in anchors {
-            let index = names.iter().position(|n| n == name).ok_or_else(|| no_match(name, network))?;
+            let index = names.iter().position(|n| n == name).ok_or_else(|| no_match("lr", name, network))?;
             points.push((index, *rate));
         }
         points.sort_by_key(|(index, _)| *index);
@@ -103,7 +103,7 @@ pub fn resolve(patterns: &[String], policy: BatchNormPolicy, network: &Network) 
             }
         }
         if !matched && chosen.len() == before {
-            return Err(no_match(pattern, network));
+            return Err(no_match("trainable", pattern, network));
         }
     }
     let head = network.groups().len() - 1;
@@ -150,7 +150,7 @@ fn glob(pattern: &str) -> Regex {
     Regex::new(&format!(r"^{body}(\..*)?$")).expect("an escaped pattern is a regex")
 }
 
-fn no_match(pattern: &str, network: &Network) -> Error {
+fn no_match(place: &str, pattern: &str, network: &Network) -> Error {
     let groups: Vec<&str> = network.groups().iter().map(|g| g.name.as_str()).collect();
     let near = crate::models::nearest(pattern, groups.iter().copied());
     let hint = match near.first() {
@@ -158,7 +158,7 @@ fn no_match(pattern: &str, network: &Network) -> Error {
         None => format!("groups: {}; or a name pattern such as `layer4.*`", groups.join(", ")),
     };
     Error::BadRecipe {
-        place: "trainable".into(),
+        place: place.into(),
         what: format!("`{pattern}` matches nothing in {}", network.row().name),
         hint,
     }

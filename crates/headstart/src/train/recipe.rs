@@ -12,8 +12,9 @@ use super::groups::{BatchNormPolicy, Rate};
 use super::optimizer::OptimizerSpec;
 use super::schedule::Schedule;
 use crate::error::{Error, Result};
+use crate::image::Pipeline;
 use crate::models::HeadSpec;
-use crate::models::spec::InputSpec;
+use crate::models::spec::{Filter, InputSpec};
 
 /// A whole training plan.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -113,6 +114,7 @@ fn eval_pipeline() -> String {
 /// The built-in recipes: name and text.
 pub const BUILT_IN: &[(&str, &str)] = &[
     ("head", include_str!("../../../../recipes/head.toml")),
+    ("demo", include_str!("../../../../recipes/demo.toml")),
     ("finetune", include_str!("../../../../recipes/finetune.toml")),
     ("scratch", include_str!("../../../../recipes/scratch.toml")),
 ];
@@ -151,16 +153,20 @@ impl Recipe {
     pub fn check(&self, place: &str) -> Result<()> {
         let bad =
             |what: String, hint: &str| Err(Error::BadRecipe { place: place.into(), what, hint: hint.into() });
-        let named = |e: Error| match e {
-            Error::BadRecipe { place: at, what, hint } => {
-                Error::BadRecipe { place: format!("{place}: {at}"), what, hint }
-            }
-            other => other,
-        };
+        let named = |e: Error| e.within(place);
         self.head.parse::<HeadSpec>().map_err(named)?;
         self.optimizer.parse::<OptimizerSpec>().map_err(named)?;
+        // Any network's preprocessing will do to see whether the pipelines can be read.
+        let mut filled = self.clone();
+        filled.resolve(&InputSpec::imagenet(Filter::Bilinear));
+        for (key, pipeline) in [("train", &filled.train), ("eval", &filled.eval)] {
+            pipeline.parse::<Pipeline>().map_err(|e| named(e.within(key)))?;
+        }
         if self.phases.is_empty() {
             return bad("there is no phase".into(), "add a `[[phase]]`");
+        }
+        if self.phases.iter().all(|phase| phase.epochs == 0) {
+            return bad("the phases have no epoch in all".into(), "give a phase at least one epoch");
         }
         if self.batch_size == 0 {
             return bad("`batch_size` is 0".into(), "use 8 or more");
