@@ -5,90 +5,15 @@
 //! Parameters start at zero; `init.rs` draws them or a checkpoint brings them.
 
 use burn::Tensor;
-use burn::backend::DispatchDevice;
 use burn::module::{Flag, Module, Param, RunningState};
 use burn::tensor::ops::{ConvOptions, MaxPoolOptions};
 use burn::tensor::{Device, activation, module};
 
+use super::map::is_cpu;
 use crate::fast::{self, ConvGeometry, Fold, NormPlan, PackedSlot, PoolGeometry};
 
+pub use super::map::Map;
 pub use crate::fast::Act;
-
-/// A batch of feature maps whose memory layout is nobody else's business.
-#[derive(Clone, Debug)]
-pub struct Map {
-    x: Tensor<4>,
-    channels_last: bool,
-}
-
-/// Tells whether tensors of this device go through the CPU kernels.
-fn is_cpu(device: &Device) -> bool {
-    matches!(device.clone().without_autodiff().as_dispatch(), DispatchDevice::Flex(_))
-}
-
-impl Map {
-    /// Wraps `[N, H, W, C]` pictures in the layout their device likes.
-    pub fn from_nhwc(x: Tensor<4>) -> Self {
-        if is_cpu(&x.device()) {
-            Self { x, channels_last: true }
-        } else {
-            Self { x: x.permute([0, 3, 1, 2]), channels_last: false }
-        }
-    }
-
-    /// Wraps `[N, C, H, W]` and stays with Burn's own operations: the reference path.
-    pub fn from_nchw(x: Tensor<4>) -> Self {
-        Self { x, channels_last: false }
-    }
-
-    /// Returns `[N, C, H, W]`.
-    pub fn into_nchw(self) -> Tensor<4> {
-        if self.channels_last { self.x.permute([0, 3, 1, 2]) } else { self.x }
-    }
-
-    /// Returns `[N, H, W, C]`.
-    pub fn into_nhwc(self) -> Tensor<4> {
-        if self.channels_last { self.x } else { self.x.permute([0, 2, 3, 1]) }
-    }
-
-    /// Returns batch, channels, height and width.
-    pub fn dims(&self) -> [usize; 4] {
-        let [n, a, b, c] = self.x.dims();
-        if self.channels_last { [n, c, a, b] } else { [n, a, b, c] }
-    }
-
-    /// Moves it to another device of the same kind, say one with autodiff.
-    pub fn to_device(self, device: &Device) -> Map {
-        let channels_last = self.channels_last;
-        let data = self.x.into_data();
-        Map { x: Tensor::from_data(data, device), channels_last }
-    }
-
-    /// Returns the tensor in whatever layout it has, for gradients and caches.
-    pub fn raw(&self) -> &Tensor<4> {
-        &self.x
-    }
-
-    /// Makes a map of zeros like this one that retains its gradient.
-    pub(super) fn zero_leaf(&self) -> Map {
-        self.with(self.x.zeros_like().detach().require_grad())
-    }
-
-    /// Adds two maps of the same layout.
-    pub fn plus(self, other: Map) -> Map {
-        Self { x: self.x + other.x, channels_last: self.channels_last }
-    }
-
-    fn with(&self, x: Tensor<4>) -> Map {
-        Map { x, channels_last: self.channels_last }
-    }
-
-    /// Flattens to `[N, C·H·W]` in PyTorch's order.
-    pub fn flatten(self) -> Tensor<2> {
-        let [n, c, h, w] = self.dims();
-        self.into_nchw().reshape([n, c * h * w])
-    }
-}
 
 /// Applies an activation with Burn's operations.
 fn act_reference<const D: usize>(x: Tensor<D>, act: Act) -> Tensor<D> {

@@ -8,6 +8,7 @@
 pub mod head;
 mod init;
 pub mod layers;
+mod map;
 mod network;
 pub mod spec;
 pub mod tap;
