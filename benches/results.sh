@@ -18,7 +18,10 @@ for row in $rows; do
   scores=() times=()
   for seed in ${SEEDS:-0 1 2}; do
     out=$(mktemp -d)
-    json=$("$bin" fit "$assets/data/$set" --model "$model" --weights "$assets/weights/${files[$model]}" \
+    # Training from scratch takes no weights, and says so when given some.
+    weights=(--weights "$assets/weights/${files[$model]}")
+    if [ "$recipe" = scratch ]; then weights=(); fi
+    json=$("$bin" fit "$assets/data/$set" --model "$model" "${weights[@]}" \
       --recipe "$recipe" --seed "$seed" --out "$out" --json --quiet ${EXTRA:-})
     scores+=("$(grep -o '"top1":[0-9.e-]*' <<<"$json" | head -n 1 | cut -d: -f2)")
     times+=("$(number seconds <<<"$json")")

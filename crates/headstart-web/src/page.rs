@@ -1,11 +1,12 @@
 //! The page of results: one static `report.html` beside its charts, readable offline.
 
-use std::fs;
+use std::io::Write;
 use std::path::Path;
 
-use headstart::error::{Error, Result};
+use headstart::error::Result;
 use headstart::metrics::{calibration, interval};
 use headstart::session::Report;
+use headstart::weights::write_atomically;
 
 use crate::plot::{self, Bar, Panel, Series};
 
@@ -14,7 +15,7 @@ pub fn write(report: &Report, origin: &str) -> Result<()> {
     let out = &report.out;
     let save = |name: &str, bytes: &[u8]| {
         let path = out.join(name);
-        fs::write(&path, bytes).map_err(Error::write(&path))
+        write_atomically(&path, |out| out.write_all(bytes))
     };
     let by_epoch = |f: fn(&headstart::train::observer::EpochRecord) -> f64| {
         report.history.iter().map(|r| (r.epoch as f64 + 1.0, f(r))).collect::<Vec<_>>()

@@ -183,7 +183,9 @@ impl Error {
                 ErrorKind::NotADirectory | ErrorKind::AlreadyExists => {
                     vec!["a file is where a folder should be; choose another place".into()]
                 }
-                ErrorKind::IsADirectory => vec!["a folder is where the file should be; choose another name".into()],
+                ErrorKind::IsADirectory => {
+                    vec!["a folder is where the file should be; choose another name".into()]
+                }
                 ErrorKind::FileTooLarge => vec![
                     "raise the limit on file sizes (`ulimit -f`) or choose another disk".into(),
                     "nothing saved before was touched".into(),

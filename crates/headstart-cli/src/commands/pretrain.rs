@@ -19,13 +19,7 @@ pub fn pretrain(a: &Pretrain, io: Output) -> Result<ExitCode> {
         what: format!("{} is no time ({e})", a.minutes),
         hint: "20 is usual".into(),
     })?;
-    let settings = Pretraining {
-        seed: a.seed,
-        time,
-        size: 64,
-        batch_size: 64,
-        lr: 0.1,
-    };
+    let settings = Pretraining { seed: a.seed, time, size: 64, batch_size: 64, lr: 0.1 };
     let done = pretrain::pretrain(EMBEDDED_MODEL, &settings, &mut Bars::new(io.quiet))?;
     safetensors::write(&a.out, &pretrain::for_embedding(&done.network))?;
     let document = || json!({"pictures": done.pictures, "top1": done.top1, "out": a.out});
