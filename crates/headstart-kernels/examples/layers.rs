@@ -1,8 +1,8 @@
 //! GFLOP/s of every dense layer of ResNet-18 at batch 16, and of some 1x1 and linear layers.
 //!
-//! `cargo run --release -p headstart-kernels --example layers [part of a name]`. Expect 90 % of the peak
-//! (540 on two Zen 5 cores at AVX-512) where a layer is not bound by memory, and more where
-//! Winograd does fewer products than are counted. Best of several runs: other programs only slow it.
+//! `cargo run --release -p headstart-kernels --example layers [part of a name]`. The peak of two Zen 5 cores
+//! at AVX-512 is about 540; `docs/performance.md` has what was measured. Winograd does fewer products than
+//! are counted, so its layers may pass the peak. Best of several runs: other programs only slow it.
 
 use std::time::Instant;
 

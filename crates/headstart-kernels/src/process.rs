@@ -2,8 +2,7 @@
 
 /// Tells the system's allocator to keep large buffers instead of returning them at once.
 ///
-/// glibc maps every block over 128 KiB afresh by default, and the page faults cost a network of large
-/// activations a third of its speed (`docs/performance.md`). Call once, before the first large
+/// glibc maps large blocks afresh by default, and every first touch of a page is a fault. Call once, before the first large
 /// allocation. Does nothing on other C libraries.
 pub fn keep_large_buffers() {
     #[cfg(all(target_os = "linux", target_env = "gnu"))]

@@ -239,7 +239,8 @@ pub fn run(request: Request, backbone: &Backbone, observer: &mut dyn Observer) -
         "pictures": {"train": train.len(), "val": val.len(), "unreadable": unreadable.len()},
         "tensors_equal_to_source": frozen,
         "seed": recipe.seed,
-        "threads": std::thread::available_parallelism().map_or(1, usize::from),
+        "cores": std::thread::available_parallelism().map_or(1, usize::from),
+        "weights_sha256": weights_hash(backbone, recipe.pretrained)?,
         "seconds": seconds,
     });
     let pipeline: Pipeline = recipe.eval.parse()?;
@@ -327,6 +328,12 @@ pub fn set_rate(recipe: &mut Recipe, lr: f64) {
             anchors.values_mut().for_each(|rate| *rate *= lr / top);
         }
     }
+}
+
+/// Hashes the weights file; none for random weights and for the built-in backbone, which the version names.
+fn weights_hash(backbone: &Backbone, pretrained: bool) -> Result<Option<String>> {
+    let file = &backbone.weights.source;
+    if pretrained && file.is_file() { crate::data::file_sha256(file).map(Some) } else { Ok(None) }
 }
 
 /// Identifies a run: recipe, pictures and starting weights.

@@ -208,7 +208,7 @@ fn read_op(column: usize, text: &str) -> Result<Op> {
     Ok(op)
 }
 
-/// Reads `imagenet`, `inception`, `inception(0.5)` or `mean, mean, mean; std, std, std`.
+/// Reads `imagenet`, `inception` or `mean, mean, mean; std, std, std`.
 fn read_normalize(column: usize, inner: &str) -> Result<Op> {
     let word = inner.trim();
     if let Some(&(_, mean, std)) = STATISTICS.iter().find(|s| s.0 == word) {

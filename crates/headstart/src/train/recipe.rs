@@ -171,6 +171,15 @@ impl Recipe {
         if self.batch_size == 0 {
             return bad("`batch_size` is 0".into(), "use 8 or more");
         }
+        if self.clip.is_some_and(|c| !(c.is_finite() && c > 0.0)) {
+            return bad("`clip` must be positive".into(), "1.0 is usual");
+        }
+        if !(0.0..=100.0).contains(&self.mixup) || !(0.0..=100.0).contains(&self.cutmix) {
+            return bad(
+                "`mixup` and `cutmix` must not be negative".into(),
+                "0 is off, 0.2 and 1.0 are usual",
+            );
+        }
         if !(0.0..1.0).contains(&self.label_smoothing) {
             return bad(
                 format!("`label_smoothing = {}` is not in [0, 1)", self.label_smoothing),
@@ -196,8 +205,17 @@ impl Recipe {
         Ok(())
     }
 
-    /// Fills the pipelines' placeholders from a network's preprocessing.
+    /// Fills the pipelines' placeholders from a network's preprocessing and spells out every default.
     pub fn resolve(&mut self, input: &InputSpec) {
+        // A text that does not parse stays as it is; `check` says what is wrong with it.
+        fn spell<T: std::str::FromStr + ToString>(text: &mut String) {
+            if let Ok(value) = text.parse::<T>() {
+                *text = value.to_string();
+            }
+        }
+        spell::<HeadSpec>(&mut self.head);
+        spell::<OptimizerSpec>(&mut self.optimizer);
+        self.phases.iter_mut().for_each(|phase| spell::<Schedule>(&mut phase.schedule));
         let list = |v: [f32; 3]| v.map(|x| x.to_string()).join(", ");
         let norm = format!("{}; {}", list(input.mean), list(input.std));
         for pipeline in [&mut self.train, &mut self.eval] {

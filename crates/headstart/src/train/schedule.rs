@@ -77,21 +77,22 @@ impl FromStr for Schedule {
 
     fn from_str(text: &str) -> Result<Self, Error> {
         let call = Call::parse(text, "schedule")?;
-        let found = match call.name {
-            "constant" => Schedule::Constant,
-            "one_cycle" => Schedule::OneCycle {
-                pct_start: call.number("pct_start", 0.25, 0.0..=1.0)?,
-                div: call.number("div", 25.0, 1.0..=1e9)?,
-                div_final: call.number("div_final", 1e5, 1.0..=1e12)?,
-            },
-            "cosine" => Schedule::Cosine { warmup: call.number("warmup", 0.0, 0.0..=0.9)? },
-            "step" => Schedule::Step {
-                every: call.number("every", 1.0 / 3.0, 1e-6..=1.0)?,
-                gamma: call.number("gamma", 0.1, 0.0..=1.0)?,
-            },
+        let (found, keys): (Schedule, &[&str]) = match call.name {
+            "constant" => (Schedule::Constant, &[]),
+            "one_cycle" => {
+                let pct_start = call.number("pct_start", 0.25, 0.0..=1.0)?;
+                let div = call.number("div", 25.0, 1.0..=1e9)?;
+                let div_final = call.number("div_final", 1e5, 1.0..=1e12)?;
+                (Schedule::OneCycle { pct_start, div, div_final }, &["pct_start", "div", "div_final"])
+            }
+            "cosine" => (Schedule::Cosine { warmup: call.number("warmup", 0.0, 0.0..=0.9)? }, &["warmup"]),
+            "step" => {
+                let every = call.number("every", 1.0 / 3.0, 1e-6..=1.0)?;
+                (Schedule::Step { every, gamma: call.number("gamma", 0.1, 0.0..=1.0)? }, &["every", "gamma"])
+            }
             other => return Err(call.unknown(other, &["constant", "one_cycle", "cosine", "step"])),
         };
-        call.finish(&["pct_start", "div", "div_final", "warmup", "every", "gamma"])?;
+        call.finish(keys)?;
         Ok(found)
     }
 }
@@ -196,7 +197,14 @@ mod tests {
         for text in ["constant", "one_cycle(pct_start=0.3, div=5, div_final=100000)", "cosine(warmup=0.1)"] {
             assert_eq!(text.parse::<Schedule>().unwrap().to_string(), text);
         }
-        for bad in ["onecycle", "cosine(warmpu=0.1)", "step(every=0)", "step(every=x)", "cosine(warmup=0.1"] {
+        for bad in [
+            "onecycle",
+            "cosine(warmpu=0.1)",
+            "step(every=0)",
+            "step(every=x)",
+            "cosine(warmup=0.1",
+            "cosine(gamma=0.5)",
+        ] {
             assert!(bad.parse::<Schedule>().is_err(), "`{bad}` was taken");
         }
     }

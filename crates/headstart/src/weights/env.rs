@@ -1,6 +1,6 @@
 //! The settings of downloads and caches, read once from the environment.
 //!
-//! Variables and defaults are those of torch and of huggingface_hub (`CONVENTIONS.md` 5.3, 5.6),
+//! Variables and defaults are those of torch and of huggingface_hub,
 //! so that files already on the disk are found. Everything is a plain field: tests and embedders
 //! set what they need without touching the process's environment.
 

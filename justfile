@@ -1,0 +1,42 @@
+# The verbs of this repository; `just` alone lists them. What must hold before a change lands is `.ci/run`.
+
+_default:
+    @just --list
+
+# Does everything compile?
+check:
+    cargo check --workspace --all-targets
+
+# All tests; no network, GPU or downloaded weights needed.
+test:
+    cargo test --release --workspace
+
+# Rewrites fixtures/ from the reference libraries. Needs Python with torch, torchvision, timm, pillow and
+# safetensors; building and testing need none of it. `formula.py` is a module of the others, not a script.
+golden:
+    python tools/golden/checkpoints.py
+    python tools/golden/models.py
+    python tools/golden/preprocess.py
+    python tools/golden/training.py
+
+# Speed of the kernels; arguments and reading: docs/performance.md.
+bench:
+    cargo run --release -p headstart-kernels --example layers
+    cargo run --release -p headstart-kernels --example time_memory
+
+# The main job on drawn pictures and the built-in backbone; the page is runs/demo/report.html.
+demo:
+    cargo run --release -p headstart-cli -- demo
+
+# Formats the sources.
+fmt:
+    cargo fmt --all
+
+# Formatting and lints, as `.ci/run` checks them.
+lint:
+    cargo fmt --all --check
+    cargo clippy --release --workspace --all-targets -- -D warnings
+
+# The library's documentation.
+doc:
+    cargo doc --workspace --no-deps
