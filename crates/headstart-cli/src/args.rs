@@ -61,6 +61,11 @@ pub enum Command {
     /// Show or clear what is downloaded.
     #[command(after_help = "Examples:\n  headstart cache\n  headstart cache --remove resnet18-f37072fd.pth")]
     Cache(CacheArgs),
+    /// Measure the engine on this machine.
+    #[command(
+        after_help = "Examples:\n  headstart bench forward --model resnet18 --batch 16\n  headstart bench forward --model resnet50 --layers\n  headstart bench step --model resnet18\n  headstart bench decode --data photos/"
+    )]
+    Bench(Bench),
     /// Train the built-in backbone anew on formula-generated pictures.
     #[command(after_help = "Example:\n  headstart pretrain --minutes 20 --out nano.safetensors")]
     Pretrain(Pretrain),
@@ -257,4 +262,45 @@ pub struct Pretrain {
     /// Where the weights go.
     #[arg(long)]
     pub out: PathBuf,
+}
+
+#[derive(Debug, clap::Args)]
+pub struct Bench {
+    /// What to measure.
+    #[arg(value_enum)]
+    pub work: Work,
+    /// Network.
+    #[arg(long, short, default_value = "resnet18")]
+    pub model: String,
+    /// Pictures at once.
+    #[arg(long, short, default_value_t = 16)]
+    pub batch: usize,
+    /// Side of the pictures.
+    #[arg(long, default_value_t = 224)]
+    pub size: usize,
+    /// How often to measure, after two runs that do not count.
+    #[arg(long, default_value_t = 15)]
+    pub rounds: usize,
+    /// Photos for `decode`: a folder as for `fit`.
+    #[arg(long)]
+    pub data: Option<PathBuf>,
+    /// Show where the time of `forward` goes.
+    #[arg(long)]
+    pub layers: bool,
+    /// Run once for each line on stdin and answer with its seconds, so that a script can alternate programs.
+    #[arg(long)]
+    pub paced: bool,
+}
+
+/// What `bench` measures.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Work {
+    /// Pictures to logits, as inference runs it.
+    Forward,
+    /// Pictures to the last features: what a frozen prefix costs.
+    Prefix,
+    /// One step of SGD on the whole network, BatchNorm on batch statistics.
+    Step,
+    /// Photos to tensors: decode, resize, crop, normalise.
+    Decode,
 }

@@ -24,3 +24,4 @@ pub mod threads;
 
 pub use conv::Act;
 pub use level::Level;
+pub use scratch::buffer;

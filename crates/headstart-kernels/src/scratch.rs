@@ -33,6 +33,26 @@ pub(crate) fn with_usize<R>(len: usize, use_it: impl FnOnce(&mut [usize]) -> R) 
     result
 }
 
+/// Makes `len` floats of unspecified value, for a kernel to overwrite.
+///
+/// Zeroing every output costs as much memory traffic as writing it. Builds with debug assertions fill it
+/// with NaN, so that tests show a kernel that leaves a gap.
+pub fn buffer(len: usize) -> Vec<f32> {
+    let mut values: Vec<f32> = Vec::with_capacity(len);
+    let start = values.as_mut_ptr();
+    if cfg!(debug_assertions) {
+        values.resize(len, f32::NAN);
+        return values;
+    }
+    // SAFETY: the capacity is `len`. To the compiler the assembly may have written any floats to the memory
+    // behind `start`, so it is initialised; it is ordinary memory of the allocator, which holds some value.
+    unsafe {
+        std::arch::asm!("/* {0} */", in(reg) start, options(nostack, preserves_flags));
+        values.set_len(len);
+    }
+    values
+}
+
 /// An owned aligned buffer, for weights packed once.
 pub(crate) struct Aligned {
     lines: Vec<Line>,

@@ -1,5 +1,6 @@
 //! One file a command: arguments to library calls to output.
 
+mod bench;
 mod describe;
 mod embed;
 mod evaluate;
@@ -32,6 +33,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
         Command::Describe(a) => describe::describe(a, io),
         Command::Pull(a) => pull::pull(a, io),
         Command::Cache(a) => pull::cache(a, io),
+        Command::Bench(a) => bench::bench(a, io),
         Command::Pretrain(a) => pretrain::pretrain(a, io),
     }
 }

@@ -11,8 +11,8 @@ use burn::backend::tensor::FloatTensor;
 use burn::backend::{Autodiff, Backend, TensorMetadata};
 
 use super::{
-    Act, ConvGeometry, FastGrads, FastOps, Folded, Maybe, NormGradsWanted, NormPlan, PackedSlot,
-    PoolGeometry, SavedNorm,
+    Act, AdamW, ConvGeometry, FastGrads, FastOps, Folded, Maybe, NormGradsWanted, NormPlan, PackedSlot,
+    PoolGeometry, SavedNorm, Sgd,
 };
 
 /// Splits an optional operand; an absent one gets an untracked stand-in node.
@@ -289,5 +289,35 @@ impl<B: FastOps + FastGrads, C: CheckpointStrategy> FastOps for Autodiff<B, C> {
             }
             OpsKind::UnTracked(prep) => prep.finish(y),
         }
+    }
+
+    fn fast_sgd(
+        param: FloatTensor<Self>,
+        grad: FloatTensor<Self>,
+        velocity: Maybe<Self>,
+        rule: Sgd,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>) {
+        // Updates are not differentiated; the results are leaves.
+        let velocity = match velocity {
+            Maybe::Absent => Maybe::Absent,
+            Maybe::Given(tensor) => Maybe::Given(tensor.into_primitive()),
+        };
+        let (param, velocity) = B::fast_sgd(param.into_primitive(), grad.into_primitive(), velocity, rule);
+        (<FloatTensor<Self>>::new(param), <FloatTensor<Self>>::new(velocity))
+    }
+
+    fn fast_adamw(
+        param: FloatTensor<Self>,
+        grad: FloatTensor<Self>,
+        mean: FloatTensor<Self>,
+        square: FloatTensor<Self>,
+        rule: AdamW,
+        step: u64,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>) {
+        let (param, grad) = (param.into_primitive(), grad.into_primitive());
+        let (mean, square) = (mean.into_primitive(), square.into_primitive());
+        let (param, mean, square) = B::fast_adamw(param, grad, mean, square, rule, step);
+        let leaf = <FloatTensor<Self>>::new;
+        (leaf(param), leaf(mean), leaf(square))
     }
 }

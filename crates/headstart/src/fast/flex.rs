@@ -9,11 +9,11 @@ use burn::tensor::{Bytes, DType, Shape};
 use headstart_kernels::conv::{self, ConvShape, PackedConv};
 use headstart_kernels::norm::{self, Norm};
 use headstart_kernels::pool::{self, PoolShape};
-use headstart_kernels::{act, depthwise, gemm};
+use headstart_kernels::{act, buffer, depthwise, gemm, optim};
 
 use super::{
-    Act, ConvGeometry, FastGrads, FastOps, Folded, Maybe, NormGrads, NormGradsWanted, NormPlan, PoolGeometry,
-    SavedNorm,
+    Act, AdamW, ConvGeometry, FastGrads, FastOps, Folded, Maybe, NormGrads, NormGradsWanted, NormPlan,
+    PoolGeometry, SavedNorm, Sgd,
 };
 
 /// Weights folded with BatchNorm and packed for the kernels, kept as long as their sources live.
@@ -153,7 +153,7 @@ impl FastOps for Flex {
     ) -> FloatTensor<Self> {
         let (x, weight, bias) = (dense(x), dense(weight), bias.into_option().map(dense));
         let shape = conv_shape(&dims(&x), &dims(&weight), geometry);
-        let mut y = vec![0.0; shape.y_len()];
+        let mut y = buffer(shape.y_len());
         let bias = bias.as_ref().map(slice);
         if is_depthwise(&shape) {
             depthwise::forward(&shape, slice(&x), slice(&weight), bias, act, &mut y);
@@ -186,7 +186,7 @@ impl FastOps for Flex {
             }
         }
         let weights = slot.weights(sources, geometry, &shape, eps);
-        let mut y = vec![0.0; shape.y_len()];
+        let mut y = buffer(shape.y_len());
         match &*weights {
             Weights::Dense(packed) => {
                 conv::forward_packed(&shape, slice(&x), packed, residual.as_ref().map(slice), act, &mut y);
@@ -228,7 +228,7 @@ impl FastOps for Flex {
             beta: slice(&shift),
             eps: plan.eps,
         };
-        let mut y = vec![0.0; slice(&x).len()];
+        let mut y = buffer(slice(&x).len());
         norm::forward(&params, slice(&x), residual.as_ref().map(slice), plan.act, &mut y);
         wrap(y, &dims(&x))
     }
@@ -237,7 +237,7 @@ impl FastOps for Flex {
         let x = dense(x);
         let shape = pool_shape(&dims(&x), geometry);
         let [h, w] = shape.output();
-        let mut y = vec![0.0; shape.n * h * w * shape.c];
+        let mut y = buffer(shape.n * h * w * shape.c);
         pool::max_forward(&shape, slice(&x), &mut y, None);
         wrap(y, &[shape.n, h, w, shape.c])
     }
@@ -245,7 +245,7 @@ impl FastOps for Flex {
     fn fast_avg_pool(x: FloatTensor<Self>, size: [usize; 2]) -> FloatTensor<Self> {
         let x = dense(x);
         let d = dims(&x);
-        let mut y = vec![0.0; d[0] * size[0] * size[1] * d[3]];
+        let mut y = buffer(d[0] * size[0] * size[1] * d[3]);
         pool::adaptive_avg_forward([d[0], d[1], d[2], d[3]], size, slice(&x), &mut y);
         wrap(y, &[d[0], size[0], size[1], d[3]])
     }
@@ -258,9 +258,36 @@ impl FastOps for Flex {
     ) -> FloatTensor<Self> {
         let (x, weight, bias) = (dense(x), dense(weight), bias.into_option().map(dense));
         let (m, k, n) = (dims(&x)[0], dims(&x)[1], dims(&weight)[0]);
-        let mut y = vec![0.0; m * n];
+        let mut y = buffer(m * n);
         gemm::gemm(m, n, k, slice(&x), slice(&weight), bias.as_ref().map(slice), act, &mut y);
         wrap(y, &[m, n])
+    }
+
+    fn fast_sgd(
+        param: FloatTensor<Self>,
+        grad: FloatTensor<Self>,
+        velocity: Maybe<Self>,
+        rule: Sgd,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>) {
+        let (mut param, grad, velocity) = (dense(param), dense(grad), velocity.into_option().map(dense));
+        let first = velocity.is_none();
+        let mut velocity = velocity.unwrap_or_else(|| wrap(vec![0.0; slice(&grad).len()], &dims(&grad)));
+        optim::sgd(&rule, first, param.storage_mut(), slice(&grad), velocity.storage_mut());
+        (param, velocity)
+    }
+
+    fn fast_adamw(
+        param: FloatTensor<Self>,
+        grad: FloatTensor<Self>,
+        mean: FloatTensor<Self>,
+        square: FloatTensor<Self>,
+        rule: AdamW,
+        step: u64,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>) {
+        let (mut param, grad, mut mean, mut square) = (dense(param), dense(grad), dense(mean), dense(square));
+        let (m, v) = (mean.storage_mut(), square.storage_mut());
+        optim::adamw(&rule, step, param.storage_mut(), slice(&grad), m, v);
+        (param, mean, square)
     }
 }
 
@@ -268,7 +295,7 @@ impl FastGrads for Flex {
     fn conv_dx(x: &[usize], weight: FlexTensor, dy: FlexTensor, geometry: ConvGeometry) -> FlexTensor {
         let (weight, dy) = (dense(weight), dense(dy));
         let shape = conv_shape(x, &dims(&weight), geometry);
-        let mut dx = vec![0.0; shape.x_len()];
+        let mut dx = buffer(shape.x_len());
         if is_depthwise(&shape) {
             depthwise::backward_data(&shape, slice(&dy), slice(&weight), &mut dx);
         } else {
@@ -280,7 +307,7 @@ impl FastGrads for Flex {
     fn conv_dw(x: FlexTensor, weight: &[usize], dy: FlexTensor, geometry: ConvGeometry) -> FlexTensor {
         let (x, dy) = (dense(x), dense(dy));
         let shape = conv_shape(&dims(&x), weight, geometry);
-        let mut dw = vec![0.0; shape.w_len()];
+        let mut dw = buffer(shape.w_len());
         if is_depthwise(&shape) {
             depthwise::backward_weight(&shape, slice(&x), slice(&dy), &mut dw);
         } else {
@@ -292,7 +319,7 @@ impl FastGrads for Flex {
     fn channel_sum(dy: FlexTensor) -> FlexTensor {
         let dy = dense(dy);
         let c = *dims(&dy).last().expect("gradients have channels");
-        let mut sums = vec![0.0; c];
+        let mut sums = buffer(c);
         norm::channel_sums(slice(&dy), &mut sums);
         wrap(sums, &[c])
     }
@@ -312,11 +339,11 @@ impl FastGrads for Flex {
         let zeros = vec![0.0; c];
         let params =
             Norm { mean: slice(&mean), var: slice(&var), gamma: slice(&scale), beta: &zeros, eps: plan.eps };
-        let buffer = |wanted: bool, len: usize| wanted.then(|| vec![0.0_f32; len]);
-        let mut dx = buffer(want.x, len);
-        let mut dresidual = buffer(want.residual, len);
-        let mut dgamma = buffer(want.affine, c);
-        let mut dbeta = buffer(want.affine, c);
+        let maybe = |wanted: bool, len: usize| wanted.then(|| buffer(len));
+        let mut dx = maybe(want.x, len);
+        let mut dresidual = maybe(want.residual, len);
+        let mut dgamma = maybe(want.affine, c);
+        let mut dbeta = maybe(want.affine, c);
         let grads = norm::NormGrads {
             dx: dx.as_deref_mut(),
             dgamma: dgamma.as_deref_mut(),
@@ -338,7 +365,7 @@ impl FastGrads for Flex {
         let x = dense(x);
         let shape = pool_shape(&dims(&x), geometry);
         let [h, w] = shape.output();
-        let mut y = vec![0.0; shape.n * h * w * shape.c];
+        let mut y = buffer(shape.n * h * w * shape.c);
         let mut winners = vec![0; y.len()];
         pool::max_forward(&shape, slice(&x), &mut y, Some(&mut winners));
         (wrap(y, &[shape.n, h, w, shape.c]), Arc::new(winners))
@@ -346,7 +373,7 @@ impl FastGrads for Flex {
 
     fn max_pool_dx(x: &[usize], geometry: PoolGeometry, winners: &[u8], dy: FlexTensor) -> FlexTensor {
         let dy = dense(dy);
-        let mut dx = vec![0.0; x.iter().product()];
+        let mut dx = buffer(x.iter().product());
         pool::max_backward(&pool_shape(x, geometry), winners, slice(&dy), &mut dx);
         wrap(dx, x)
     }
@@ -354,7 +381,7 @@ impl FastGrads for Flex {
     fn avg_pool_dx(x: &[usize], dy: FlexTensor) -> FlexTensor {
         let dy = dense(dy);
         let size = [dims(&dy)[1], dims(&dy)[2]];
-        let mut dx = vec![0.0; x.iter().product()];
+        let mut dx = buffer(x.iter().product());
         pool::adaptive_avg_backward([x[0], x[1], x[2], x[3]], size, slice(&dy), &mut dx);
         wrap(dx, x)
     }
@@ -362,7 +389,7 @@ impl FastGrads for Flex {
     fn linear_dx(weight: FlexTensor, dy: FlexTensor) -> FlexTensor {
         let (weight, dy) = (dense(weight), dense(dy));
         let (m, n, k) = (dims(&dy)[0], dims(&dy)[1], dims(&weight)[1]);
-        let mut dx = vec![0.0; m * k];
+        let mut dx = buffer(m * k);
         gemm::gemm_backward_data(m, n, k, slice(&dy), slice(&weight), &mut dx);
         wrap(dx, &[m, k])
     }
@@ -370,7 +397,7 @@ impl FastGrads for Flex {
     fn linear_dw(x: FlexTensor, dy: FlexTensor) -> FlexTensor {
         let (x, dy) = (dense(x), dense(dy));
         let (m, n, k) = (dims(&dy)[0], dims(&dy)[1], dims(&x)[1]);
-        let mut dw = vec![0.0; n * k];
+        let mut dw = buffer(n * k);
         gemm::gemm_backward_weight(m, n, k, slice(&x), slice(&dy), &mut dw);
         wrap(dw, &[n, k])
     }

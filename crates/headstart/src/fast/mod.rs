@@ -16,6 +16,7 @@ use burn::backend::{Autodiff, Backend, Dispatch, ExtensionType, Flex, backend_ex
 
 pub use flex::PackedSlot;
 pub use headstart_kernels::Act;
+pub use headstart_kernels::optim::{AdamW, Sgd};
 
 /// The fixed numbers of a convolution; the tensors bring the rest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -159,6 +160,24 @@ pub(crate) trait FastOps: Backend {
         #[extension_type] bias: Maybe<Self>,
         act: Act,
     ) -> FloatTensor<Self>;
+
+    /// Parameter and velocity after a step of SGD, in place where nobody else holds them.
+    fn fast_sgd(
+        param: FloatTensor<Self>,
+        grad: FloatTensor<Self>,
+        #[extension_type] velocity: Maybe<Self>,
+        rule: Sgd,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>);
+
+    /// Parameter and moments after step `step` of AdamW, in place where nobody else holds them.
+    fn fast_adamw(
+        param: FloatTensor<Self>,
+        grad: FloatTensor<Self>,
+        mean: FloatTensor<Self>,
+        square: FloatTensor<Self>,
+        rule: AdamW,
+        step: u64,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>);
 }
 
 /// The gradients of [`FastOps`], on slices.
@@ -319,4 +338,30 @@ pub fn linear(x: Tensor<2>, weight: Tensor<2>, bias: Option<Tensor<1>>, act: Act
         Maybe::from_tensor(bias),
         act,
     ))
+}
+
+/// Returns parameter and velocity after a step of SGD; a first step starts from no velocity.
+pub fn sgd(
+    rule: &Sgd,
+    param: Tensor<1>,
+    grad: Tensor<1>,
+    velocity: Option<Tensor<1>>,
+) -> (Tensor<1>, Tensor<1>) {
+    let velocity = Maybe::from_tensor(velocity);
+    let (param, velocity) = Dispatch::fast_sgd(param.into_dispatch(), grad.into_dispatch(), velocity, *rule);
+    (Tensor::from_dispatch(param), Tensor::from_dispatch(velocity))
+}
+
+/// Returns parameter, mean and mean square after step `step` of AdamW, counted from 1.
+pub fn adamw(
+    rule: &AdamW,
+    step: u64,
+    param: Tensor<1>,
+    grad: Tensor<1>,
+    mean: Tensor<1>,
+    square: Tensor<1>,
+) -> (Tensor<1>, Tensor<1>, Tensor<1>) {
+    let [param, grad, mean, square] = [param, grad, mean, square].map(Tensor::into_dispatch);
+    let (param, mean, square) = Dispatch::fast_adamw(param, grad, mean, square, *rule, step);
+    (Tensor::from_dispatch(param), Tensor::from_dispatch(mean), Tensor::from_dispatch(square))
 }

@@ -9,7 +9,7 @@ use burn::module::{Flag, Module, Param, RunningState};
 use burn::tensor::ops::{ConvOptions, MaxPoolOptions};
 use burn::tensor::{Device, activation, module};
 
-use super::map::is_cpu;
+pub(crate) use super::map::is_cpu;
 use crate::fast::{self, ConvGeometry, Fold, NormPlan, PackedSlot, PoolGeometry};
 
 pub use super::map::Map;

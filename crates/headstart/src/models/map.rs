@@ -13,7 +13,7 @@ pub struct Map {
 }
 
 /// Tells whether tensors of this device go through the CPU kernels.
-pub(super) fn is_cpu(device: &Device) -> bool {
+pub(crate) fn is_cpu(device: &Device) -> bool {
     matches!(device.clone().without_autodiff().as_dispatch(), DispatchDevice::Flex(_))
 }
 

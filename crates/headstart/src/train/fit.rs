@@ -3,6 +3,7 @@
 //! Randomness is keyed by (seed, epoch, picture, operation), sums have a fixed order, and a checkpoint
 //! after each epoch holds all state, so that a run that was killed and resumed ends in the same bits.
 
+use std::collections::HashMap;
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::Instant;
@@ -13,13 +14,14 @@ use burn::tensor::Device;
 
 use super::checkpoint::{Checkpoint, Place};
 use super::groups::{self, TrainableSet};
-use super::loss::{balanced_weights, cross_entropy, targets};
+use super::loss::{balanced_weights, targets};
 use super::observer::{EpochRecord, Event, Observer};
 use super::optimizer::{Optimizer, OptimizerSpec};
 use super::photos::{Batch, Photos};
 use super::prefix::{self, CacheLimits, FeatureCache, Features};
 use super::recipe::{Phase, Recipe};
 use super::schedule::Schedule;
+use super::step::Lesson;
 use crate::error::{Error, Result};
 use crate::image::{self, Mix};
 use crate::metrics;
@@ -96,8 +98,7 @@ pub fn fit(job: &Job, network: Network, observer: &mut dyn Observer) -> Result<O
 
 /// Puts saved values into a network.
 fn put(network: Network, tensors: &[super::checkpoint::Named]) -> Network {
-    let mut map: std::collections::HashMap<&str, &Vec<f32>> =
-        tensors.iter().map(|(n, _, v)| (n.as_str(), v)).collect();
+    let mut map: HashMap<&str, &Vec<f32>> = tensors.iter().map(|(n, _, v)| (n.as_str(), v)).collect();
     network.assign(&mut |name, _| map.remove(name).cloned())
 }
 
@@ -245,8 +246,8 @@ impl Learner<'_> {
         // A last batch of one picture has no batch statistics.
         let steps = order.len().div_ceil(recipe.batch_size);
         let steps = if order.len() % recipe.batch_size == 1 && steps > 1 { steps - 1 } else { steps };
-        let first = self.set.first_group;
-        let groups = network.groups().len();
+        let group_of: HashMap<String, usize> =
+            network.params().into_iter().map(|p| (p.name.clone(), network.group_of(&p.name))).collect();
         let mut pictures = match self.train {
             Some(_) => None,
             None => Some(self.job.train.shuffled(&order, recipe.batch_size, global)),
@@ -271,10 +272,16 @@ impl Learner<'_> {
                 (None, None) => unreachable!("features or pictures"),
             };
             device.seed(Rng::keyed(&[recipe.seed, Stream::Dropout as u64, global, step as u64]).bits());
-            let logits = network.run(first..groups, input, &mut Tap::off()).flat();
-            let each = weights.as_ref().map(|w| picked.iter().map(|l| w[*l]).collect());
-            let loss = cross_entropy(logits, goal, each);
-            let value = f64::from(loss.clone().into_scalar::<f32>());
+            let factor = self.factor(epoch as f64 + step as f64 / steps as f64);
+            let rate = |name: &str| self.rates[group_of[name]] * factor;
+            let lesson = Lesson {
+                first: self.set.first_group,
+                input,
+                goal,
+                weights: weights.as_ref().map(|w| picked.iter().map(|l| w[*l]).collect()),
+            };
+            let value;
+            (network, value) = super::step::step(network, lesson, optimizer, &rate, recipe.clip);
             if !value.is_finite() {
                 return Err(Error::Training {
                     reason: format!("the loss is {value} in epoch {}, step {}", global + 1, step + 1),
@@ -282,11 +289,6 @@ impl Learner<'_> {
                         .into(),
                 });
             }
-            let mut grads = loss.backward();
-            let factor = self.factor(epoch as f64 + step as f64 / steps as f64);
-            let names = network.clone();
-            let rate = |name: &str| self.rates[names.group_of(name)] * factor;
-            network = optimizer.step(network, &mut grads, &rate, recipe.clip);
             total += value * picks.len() as f64;
             seen += picks.len();
             observer.event(Event::Step { epoch, step, steps, loss: value, pictures: picks.len() });

@@ -11,6 +11,7 @@ pub mod prefix;
 pub mod pretrain;
 pub mod recipe;
 pub mod schedule;
+pub mod step;
 
 pub use fit::{Job, Outcome, fit};
 pub use photos::Photos;

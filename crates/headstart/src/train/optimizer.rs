@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::rc::Rc;
 use std::str::FromStr;
 
 use burn::Tensor;
@@ -13,7 +14,9 @@ use burn::tensor::{Device, Gradients, TensorData};
 
 use super::schedule::Call;
 use crate::error::{Error, Result};
+use crate::fast::{self, AdamW, Sgd};
 use crate::models::Network;
+use crate::models::layers::is_cpu;
 
 /// Which update rule, with its numbers.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -85,12 +88,14 @@ pub struct Optimizer {
     steps: u64,
     /// Momentum, or mean and mean square, flat, by checkpoint name.
     slots: BTreeMap<String, Vec<Tensor<1>>>,
+    /// The network's names in the order in which modules are walked.
+    names: Rc<[String]>,
 }
 
 impl Optimizer {
     /// Starts without memory.
     pub fn new(spec: OptimizerSpec) -> Self {
-        Self { spec, steps: 0, slots: BTreeMap::new() }
+        Self { spec, steps: 0, slots: BTreeMap::new(), names: Rc::new([]) }
     }
 
     /// Updates every parameter that has a gradient; `rate` tells its learning rate by name.
@@ -103,13 +108,16 @@ impl Optimizer {
         clip: Option<f64>,
     ) -> Network {
         self.steps += 1;
+        if self.names.is_empty() {
+            self.names = network.params().into_iter().map(|p| p.name).collect();
+        }
         let scale = clip.map_or(1.0, |max| {
             let mut norm = GradNorm { grads, total: 0.0 };
             network.visit(&mut norm);
             (max / (norm.total.sqrt() + 1e-6)).min(1.0)
         });
-        let names = network.clone();
-        network.map(&mut Step { optimizer: self, names: &names, path: Vec::new(), grads, rate, scale })
+        let names = Rc::clone(&self.names);
+        network.map(&mut Step { optimizer: self, names: names.iter(), grads, rate, scale })
     }
 
     /// Returns the memory as named tensors: `NAME#0`, `NAME#1`, and the count of steps.
@@ -133,33 +141,57 @@ impl Optimizer {
     }
 
     fn update(&mut self, name: &str, p: Tensor<1>, g: Tensor<1>, lr: f64, decays: bool) -> Tensor<1> {
-        match self.spec {
+        let mut slots = self.slots.remove(name).unwrap_or_default().into_iter();
+        let (p, slots) = match self.spec {
             OptimizerSpec::Sgd { momentum, weight_decay } => {
-                let g = if decays && weight_decay > 0.0 { g + p.clone() * weight_decay } else { g };
-                let velocity = match self.slots.remove(name) {
-                    Some(mut old) => old.remove(0) * momentum + g,
-                    None => g,
-                };
-                let p = p - velocity.clone() * lr;
-                self.slots.insert(name.to_string(), vec![velocity]);
-                p
+                let weight_decay = if decays { weight_decay } else { 0.0 };
+                let rule = Sgd { lr, momentum, weight_decay, nesterov: false };
+                let (p, velocity) = sgd(&rule, p, g, slots.next());
+                (p, vec![velocity])
             }
             OptimizerSpec::AdamW { beta1, beta2, eps, weight_decay } => {
-                let p = if decays { p * (1.0 - lr * weight_decay) } else { p };
-                let (mean, square) = match self.slots.remove(name) {
-                    Some(mut old) => (old.remove(0), old.remove(0)),
-                    None => (g.zeros_like(), g.zeros_like()),
-                };
-                let mean = mean * beta1 + g.clone() * (1.0 - beta1);
-                let square = square * beta2 + g.clone() * g * (1.0 - beta2);
-                let (t, root) = (self.steps as i32, (1.0 - beta2.powi(self.steps as i32)).sqrt());
-                let denominator = square.clone().sqrt() / root + eps;
-                let p = p - mean.clone() / denominator * (lr / (1.0 - beta1.powi(t)));
-                self.slots.insert(name.to_string(), vec![mean, square]);
-                p
+                let weight_decay = if decays { weight_decay } else { 0.0 };
+                let rule = AdamW { lr, beta1, beta2, eps, weight_decay };
+                let moments = slots.next().zip(slots.next());
+                let (p, mean, square) = adamw(&rule, self.steps, p, g, moments);
+                (p, vec![mean, square])
             }
-        }
+        };
+        self.slots.insert(name.to_string(), slots);
+        p
     }
+}
+
+/// Returns parameter and velocity after a step; a first step's velocity is the gradient.
+fn sgd(rule: &Sgd, p: Tensor<1>, g: Tensor<1>, velocity: Option<Tensor<1>>) -> (Tensor<1>, Tensor<1>) {
+    if is_cpu(&p.device()) {
+        return fast::sgd(rule, p, g, velocity);
+    }
+    let g = if rule.weight_decay > 0.0 { g + p.clone() * rule.weight_decay } else { g };
+    let velocity = velocity.map_or_else(|| g.clone(), |v| v * rule.momentum + g.clone());
+    (p - velocity.clone() * rule.lr, velocity)
+}
+
+/// Returns parameter, mean and mean square after step `step`, counted from 1.
+fn adamw(
+    rule: &AdamW,
+    step: u64,
+    p: Tensor<1>,
+    g: Tensor<1>,
+    moments: Option<(Tensor<1>, Tensor<1>)>,
+) -> (Tensor<1>, Tensor<1>, Tensor<1>) {
+    let (mean, square) = moments.unwrap_or_else(|| (g.zeros_like(), g.zeros_like()));
+    if is_cpu(&p.device()) {
+        return fast::adamw(rule, step, p, g, mean, square);
+    }
+    let AdamW { lr, beta1, beta2, eps, weight_decay } = *rule;
+    let p = p * (1.0 - lr * weight_decay);
+    let mean = mean * beta1 + g.clone() * (1.0 - beta1);
+    let square = square * beta2 + g.clone() * g * (1.0 - beta2);
+    let (t, root) = (step as i32, (1.0 - beta2.powi(step as i32)).sqrt());
+    let denominator = square.clone().sqrt() / root + eps;
+    let p = p - mean.clone() / denominator * (lr / (1.0 - beta1.powi(t)));
+    (p, mean, square)
 }
 
 /// Adds up the squares of all gradients.
@@ -181,8 +213,7 @@ impl ModuleVisitor for GradNorm<'_> {
 
 struct Step<'a> {
     optimizer: &'a mut Optimizer,
-    names: &'a Network,
-    path: Vec<String>,
+    names: std::slice::Iter<'a, String>,
     grads: &'a mut Gradients,
     rate: &'a dyn Fn(&str) -> f64,
     scale: f64,
@@ -190,29 +221,21 @@ struct Step<'a> {
 
 impl ModuleMapper for Step<'_> {
     fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+        let name = self.names.next().expect("mapping walks the tensors that listing walked");
         let tensor = param.val();
         if !tensor.is_require_grad() {
             return param;
         }
         let Some(grad) = tensor.grad_remove(self.grads) else { return param };
+        // The parameter's only other holder: without it the update happens in place.
         drop(tensor);
-        let name = self.names.key(&self.path);
         param.map(|tensor| {
             let dims = tensor.dims();
             let grad = grad.reshape([-1]);
             let grad = if self.scale < 1.0 { grad * self.scale } else { grad };
-            let lr = (self.rate)(&name);
             let flat = tensor.inner().reshape([-1]);
-            let new = self.optimizer.update(&name, flat, grad, lr, D > 1);
+            let new = self.optimizer.update(name, flat, grad, (self.rate)(name), D > 1);
             Tensor::from_inner(new.reshape(dims)).require_grad()
         })
-    }
-
-    fn enter_module(&mut self, name: &str, _: &str) {
-        self.path.push(name.to_string());
-    }
-
-    fn exit_module(&mut self, _: &str, _: &str) {
-        self.path.pop();
     }
 }

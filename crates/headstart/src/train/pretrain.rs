@@ -12,15 +12,16 @@ use burn::module::Module;
 use burn::tensor::{Device, TensorData};
 
 use super::groups::{self, BatchNormPolicy};
-use super::loss::{cross_entropy, targets};
+use super::loss::targets;
 use super::observer::{Event, Observer};
 use super::optimizer::{Optimizer, OptimizerSpec};
 use super::schedule::Schedule;
+use super::step::{self, Lesson};
 use crate::error::Result;
 use crate::metrics::accuracy;
 use crate::models::layers::Map;
 use crate::models::tap::Tap;
-use crate::models::{ModelOptions, Network, frozen, values};
+use crate::models::{Flow, ModelOptions, Network, frozen, values};
 use crate::rng::Rng;
 use crate::synth::{FORMULA_CLASSES, formula_picture};
 use crate::weights::{Entry, StateDict};
@@ -95,7 +96,7 @@ pub fn pretrain(model: &str, p: &Pretraining, observer: &mut dyn Observer) -> Re
             }
         }
     });
-    let (mut pictures, mut step) = (0, 0);
+    let (mut pictures, mut steps) = (0, 0);
     loop {
         let progress = started.elapsed().as_secs_f64() / p.time.as_secs_f64();
         if progress >= 1.0 {
@@ -103,14 +104,17 @@ pub fn pretrain(model: &str, p: &Pretraining, observer: &mut dyn Observer) -> Re
         }
         let (x, labels) = receiver.recv().expect("the painter outlives the trainer");
         let x = Tensor::from_data(TensorData::new(x, [labels.len(), side, side, 3]), &device);
-        let logits = network.forward(Map::from_nhwc(x), &mut Tap::off());
-        let loss = cross_entropy(logits, targets(&labels, FORMULA_CLASSES, 0.1), None);
-        let value = f64::from(loss.clone().into_scalar::<f32>());
-        let mut grads = loss.backward();
+        let lesson = Lesson {
+            first: 0,
+            input: Flow::Map(Map::from_nhwc(x)),
+            goal: targets(&labels, FORMULA_CLASSES, 0.1),
+            weights: None,
+        };
         let rate = p.lr * schedule.factor(progress);
-        network = optimizer.step(network, &mut grads, &|_| rate, None);
+        let value;
+        (network, value) = step::step(network, lesson, &mut optimizer, &|_| rate, None);
         pictures += labels.len() as u64;
-        let (epoch, step_in) = (step / REPORT, step % REPORT);
+        let (epoch, step_in) = (steps / REPORT, steps % REPORT);
         observer.event(Event::Step {
             epoch,
             step: step_in,
@@ -125,7 +129,7 @@ pub fn pretrain(model: &str, p: &Pretraining, observer: &mut dyn Observer) -> Re
                 started.elapsed().as_secs_f64()
             )));
         }
-        step += 1;
+        steps += 1;
     }
     let network = frozen(&network);
     let (mut right, mut all) = (0.0, 0.0);

@@ -1,0 +1,103 @@
+//! What the engine takes for its main pieces of work, on made-up pictures or on real files.
+
+use std::time::{Duration, Instant};
+
+use burn::Tensor;
+use burn::module::Module;
+use burn::tensor::{Device, TensorData};
+
+use crate::error::Result;
+use crate::models::layers::Map;
+use crate::models::tap::Tap;
+use crate::models::{Flow, ModelOptions, Network, frozen, host_values};
+use crate::rng::Rng;
+use crate::train::groups::{self, BatchNormPolicy};
+use crate::train::loss::targets;
+use crate::train::optimizer::{Optimizer, OptimizerSpec};
+use crate::train::photos::Photos;
+use crate::train::step::{Lesson, step};
+
+/// Classes of the networks measured.
+const CLASSES: usize = 1000;
+
+/// Something that runs again and again, the same each time.
+pub struct Bench {
+    run: Box<dyn FnMut() -> Result<Laps>>,
+    pictures: usize,
+}
+
+/// The named parts of a run, in order; empty where only the whole is measured.
+pub type Laps = Vec<(String, Duration)>;
+
+impl Bench {
+    /// Inference on `batch` pictures of `size × size`: to logits, or to what the head receives if `embed`.
+    pub fn forward(model: &str, batch: usize, size: usize, embed: bool) -> Result<Self> {
+        let device = Device::flex();
+        let network = Network::new(model, &ModelOptions::new(CLASSES), &device)?.init(0);
+        network.check_size(size, size)?;
+        let network = frozen(&network);
+        let groups = network.groups().len() - usize::from(embed);
+        let x = noise(batch, size, &device);
+        let run = move || {
+            let mut tap = Tap::clock();
+            let input = Flow::Map(Map::from_nhwc(x.clone()));
+            host_values(&network.run(0..groups, input, &mut tap).flat());
+            Ok(tap.laps())
+        };
+        Ok(Self { run: Box::new(run), pictures: batch })
+    }
+
+    /// A step of SGD with momentum on the whole network, BatchNorm on batch statistics.
+    pub fn step(model: &str, batch: usize, size: usize) -> Result<Self> {
+        let network = Network::new(model, &ModelOptions::new(CLASSES), &Device::flex())?.init(0);
+        network.check_size(size, size)?;
+        let set = groups::resolve(&["all".to_string()], BatchNormPolicy::Train, &network)?;
+        let mut network = Some(groups::apply(&set, network.train()));
+        let mut optimizer = Optimizer::new(OptimizerSpec::Sgd { momentum: 0.9, weight_decay: 1e-4 });
+        let x = noise(batch, size, &Device::flex().autodiff());
+        let labels: Vec<usize> = (0..batch).map(|i| i * 37 % CLASSES).collect();
+        let run = move || {
+            let lesson = Lesson {
+                first: 0,
+                input: Flow::Map(Map::from_nhwc(x.clone())),
+                goal: targets(&labels, CLASSES, 0.0),
+                weights: None,
+            };
+            let before = network.take().expect("put back after each run");
+            network = Some(step(before, lesson, &mut optimizer, &|_| 1e-3, None).0);
+            Ok(Laps::new())
+        };
+        Ok(Self { run: Box::new(run), pictures: batch })
+    }
+
+    /// Files to batches of tensors, the whole set once.
+    pub fn decode(photos: Photos) -> Self {
+        let pictures = photos.len();
+        let run = move || {
+            for batch in photos.in_order(0) {
+                batch?;
+            }
+            Ok(Laps::new())
+        };
+        Self { run: Box::new(run), pictures }
+    }
+
+    /// Pictures a run.
+    pub fn pictures(&self) -> usize {
+        self.pictures
+    }
+
+    /// Runs once; returns the time, and that of its parts.
+    pub fn once(&mut self) -> Result<(Duration, Laps)> {
+        let started = Instant::now();
+        let laps = (self.run)()?;
+        Ok((started.elapsed(), laps))
+    }
+}
+
+/// Pictures of seeded noise.
+fn noise(batch: usize, size: usize, device: &Device) -> Tensor<4> {
+    let mut rng = Rng::keyed(&[0]);
+    let values: Vec<f32> = (0..batch * size * size * 3).map(|_| rng.unit() * 2.0 - 1.0).collect();
+    Tensor::from_data(TensorData::new(values, [batch, size, size, 3]), device)
+}
