@@ -51,6 +51,22 @@ impl Level {
         }
     }
 
+    /// Tells whether the level multiplies bf16 pairs in hardware on this CPU.
+    pub fn has_bf16(self) -> bool {
+        #[cfg(target_arch = "x86_64")]
+        return self == Level::Avx512 && self.is_supported() && is_x86_feature_detected!("avx512bf16");
+        #[cfg(not(target_arch = "x86_64"))]
+        false
+    }
+
+    /// Tells whether the level multiplies groups of four bytes in hardware on this CPU.
+    pub fn has_vnni(self) -> bool {
+        #[cfg(target_arch = "x86_64")]
+        return self == Level::Avx512 && self.is_supported() && is_x86_feature_detected!("avx512vnni");
+        #[cfg(not(target_arch = "x86_64"))]
+        false
+    }
+
     /// Returns the level of this process. An unknown or unsupported `HEADSTART_CPU` falls back to
     /// the widest supported level not above it, so a forced run never crashes.
     pub fn current() -> Level {

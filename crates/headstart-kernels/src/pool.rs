@@ -39,7 +39,7 @@ impl PoolShape {
     }
 
     /// Returns the windows of each axis.
-    fn windows(&self) -> [Vec<Window>; 2] {
+    pub(crate) fn windows(&self) -> [Vec<Window>; 2] {
         let [oh, ow] = self.output();
         let axis = |count: usize, len: usize, axis: usize| {
             let (kernel, pad) = (self.kernel[axis], self.pad[axis]);
@@ -100,9 +100,9 @@ pub fn adaptive_avg_backward([n, h, w, c]: [usize; 4], out: [usize; 2], dy: &[f3
 
 /// The pixels `start..end` of one axis that an output reads.
 #[derive(Clone, Copy, Debug)]
-struct Window {
-    start: usize,
-    end: usize,
+pub(crate) struct Window {
+    pub(crate) start: usize,
+    pub(crate) end: usize,
     /// Padding before `start`.
     skipped: usize,
     /// Pixels with padding.
@@ -123,7 +123,7 @@ impl Map {
     }
 }
 
-fn adaptive(len: usize, out: usize) -> Vec<Window> {
+pub(crate) fn adaptive(len: usize, out: usize) -> Vec<Window> {
     assert!(len >= 1 && out >= 1, "an adaptive pool from {len} to {out} pixels");
     let window = |i: usize| {
         let (start, end) = (i * len / out, ((i + 1) * len).div_ceil(out));

@@ -22,6 +22,26 @@ pub(crate) fn with<R>(len: usize, use_it: impl FnOnce(&mut [f32]) -> R) -> R {
     result
 }
 
+/// Types of which any bits are a value, no larger than a float.
+///
+/// # Safety
+/// No padding, no invalid bits, at most 4 bytes and as much alignment.
+pub(crate) unsafe trait Plain: Copy + Send + Sync + 'static {}
+// SAFETY: a plain integer.
+unsafe impl Plain for u8 {}
+// SAFETY: as above.
+unsafe impl Plain for u16 {}
+// SAFETY: as above.
+unsafe impl Plain for u32 {}
+
+/// Lends `len` values of a plain type, as [`with`] does floats.
+pub(crate) fn with_plain<T: Plain, R>(len: usize, use_it: impl FnOnce(&mut [T]) -> R) -> R {
+    with((len * size_of::<T>()).div_ceil(4), |floats| {
+        // SAFETY: the floats hold at least `len` values, and any bits are valid for either type.
+        use_it(unsafe { std::slice::from_raw_parts_mut(floats.as_mut_ptr().cast(), len) })
+    })
+}
+
 /// Lends `len` integers of unspecified content, as [`with`] does floats.
 pub(crate) fn with_usize<R>(len: usize, use_it: impl FnOnce(&mut [usize]) -> R) -> R {
     let mut buffer = FREE_ROWS.with_borrow_mut(Vec::pop).unwrap_or_default();
@@ -69,6 +89,18 @@ impl Aligned {
     pub(crate) fn as_slice(&self) -> &[f32] {
         // SAFETY: `grow` made at least `len` initialised floats; `Line` is a plain array of them.
         unsafe { std::slice::from_raw_parts(self.lines.as_ptr().cast(), self.len) }
+    }
+
+    /// The floats as 32-bit words.
+    pub(crate) fn as_words(&self) -> &[u32] {
+        // SAFETY: as in `as_slice`; any bits are a valid word.
+        unsafe { std::slice::from_raw_parts(self.lines.as_ptr().cast(), self.len) }
+    }
+
+    /// The floats as 32-bit words.
+    pub(crate) fn as_mut_words(&mut self) -> &mut [u32] {
+        // SAFETY: as in `as_slice`; any bits are valid for either type.
+        unsafe { std::slice::from_raw_parts_mut(self.lines.as_mut_ptr().cast(), self.len) }
     }
 
     pub(crate) fn as_mut_slice(&mut self) -> &mut [f32] {

@@ -98,15 +98,15 @@ impl ConvShape {
         self.c_out * self.group_in() * self.kh * self.kw
     }
 
-    fn group_in(&self) -> usize {
+    pub(crate) fn group_in(&self) -> usize {
         self.c_in / self.groups
     }
 
-    fn group_out(&self) -> usize {
+    pub(crate) fn group_out(&self) -> usize {
         self.c_out / self.groups
     }
 
-    fn check(&self) {
+    pub(crate) fn check(&self) {
         assert!(self.groups > 0, "a convolution has at least one group");
         assert!(
             self.c_in.is_multiple_of(self.groups) && self.c_out.is_multiple_of(self.groups),
@@ -162,7 +162,7 @@ impl PackedConv {
         Self::new_at(Level::current(), shape, weight, bias)
     }
 
-    fn new_at(level: Level, shape: &ConvShape, weight: &[f32], bias: Option<&[f32]>) -> Self {
+    pub(crate) fn new_at(level: Level, shape: &ConvShape, weight: &[f32], bias: Option<&[f32]>) -> Self {
         let layer = ConvShape { n: 0, h: 0, w: 0, ..*shape };
         layer.check();
         check_len("weight", weight.len(), layer.w_len());

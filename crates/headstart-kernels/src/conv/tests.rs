@@ -22,7 +22,7 @@ pub(crate) fn assert_close(actual: &[f32], expected: &[f32], tolerance: f32, wha
     }
 }
 
-fn shape(
+pub(crate) fn shape(
     n: usize,
     hw: [usize; 2],
     c: [usize; 2],
@@ -33,7 +33,7 @@ fn shape(
     ConvShape { n, h: hw[0], w: hw[1], c_in: c[0], c_out: c[1], kh: k[0], kw: k[1], stride, pad, groups: 1 }
 }
 
-fn shapes() -> Vec<ConvShape> {
+pub(crate) fn shapes() -> Vec<ConvShape> {
     let mut shapes = vec![
         shape(2, [9, 11], [3, 64], [7, 7], [2, 2], [3; 4]),
         shape(1, [7, 7], [70, 33], [3, 3], [1, 1], [1; 4]),
