@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
+use headstart::fast::Precision;
 
 /// Transfer learning for images: photos and a pretrained network in, a classifier you can trust out.
 #[derive(Debug, Parser)]
@@ -128,6 +129,9 @@ pub struct Fit {
     /// Pictures a step.
     #[arg(long)]
     pub batch_size: Option<usize>,
+    /// Number format of the frozen prefix: `f32`, `bf16`, or `int8` fitted to the photos.
+    #[arg(long, value_parser = precision)]
+    pub precision: Option<Precision>,
     /// Augmented views cached for a frozen prefix.
     #[arg(long)]
     pub views: Option<usize>,
@@ -278,6 +282,9 @@ pub struct Bench {
     /// Side of the pictures.
     #[arg(long, default_value_t = 224)]
     pub size: usize,
+    /// Number format of `forward` and `prefix`.
+    #[arg(long, default_value = "f32", value_parser = precision)]
+    pub precision: Precision,
     /// How often to measure, after two runs that do not count.
     #[arg(long, default_value_t = 15)]
     pub rounds: usize,
@@ -303,4 +310,13 @@ pub enum Work {
     Step,
     /// Photos to tensors: decode, resize, crop, normalise.
     Decode,
+}
+
+fn precision(text: &str) -> Result<Precision, String> {
+    match text {
+        "f32" => Ok(Precision::F32),
+        "bf16" => Ok(Precision::Bf16),
+        "int8" => Ok(Precision::Int8),
+        _ => Err("one of `f32`, `bf16`, `int8`".into()),
+    }
 }

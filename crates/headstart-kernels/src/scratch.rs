@@ -26,7 +26,7 @@ pub(crate) fn with<R>(len: usize, use_it: impl FnOnce(&mut [f32]) -> R) -> R {
 ///
 /// # Safety
 /// No padding, no invalid bits, at most 4 bytes and as much alignment.
-pub(crate) unsafe trait Plain: Copy + Send + Sync + 'static {}
+pub unsafe trait Plain: Copy + Send + Sync + 'static {}
 // SAFETY: a plain integer.
 unsafe impl Plain for u8 {}
 // SAFETY: as above.

@@ -7,6 +7,7 @@ use burn::module::Module;
 use burn::tensor::{Device, TensorData};
 
 use crate::error::Result;
+use crate::fast::Precision;
 use crate::models::layers::Map;
 use crate::models::tap::Tap;
 use crate::models::{Flow, ModelOptions, Network, frozen, host_values};
@@ -15,6 +16,7 @@ use crate::train::groups::{self, BatchNormPolicy};
 use crate::train::loss::targets;
 use crate::train::optimizer::{Optimizer, OptimizerSpec};
 use crate::train::photos::Photos;
+use crate::train::prefix::Prefix;
 use crate::train::step::{Lesson, step};
 
 /// Classes of the networks measured.
@@ -31,13 +33,29 @@ pub type Laps = Vec<(String, Duration)>;
 
 impl Bench {
     /// Inference on `batch` pictures of `size × size`: to logits, or to what the head receives if `embed`.
-    pub fn forward(model: &str, batch: usize, size: usize, embed: bool) -> Result<Self> {
+    pub fn forward(
+        model: &str,
+        batch: usize,
+        size: usize,
+        embed: bool,
+        precision: Precision,
+    ) -> Result<Self> {
         let device = Device::flex();
         let network = Network::new(model, &ModelOptions::new(CLASSES), &device)?.init(0);
         network.check_size(size, size)?;
         let network = frozen(&network);
         let groups = network.groups().len() - usize::from(embed);
         let x = noise(batch, size, &device);
+        if precision != Precision::F32 {
+            let mut prefix = Prefix::narrow(&network, groups, precision);
+            let pictures = host_values(&x);
+            prefix.calibrate(std::iter::once((pictures.clone(), [batch, size, size])))?;
+            let run = move || {
+                host_values(&prefix.run(pictures.clone(), [batch, size, size]).flat());
+                Ok(Laps::new())
+            };
+            return Ok(Self { run: Box::new(run), pictures: batch });
+        }
         let run = move || {
             let mut tap = Tap::clock();
             let input = Flow::Map(Map::from_nhwc(x.clone()));

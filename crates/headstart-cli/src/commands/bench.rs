@@ -16,8 +16,8 @@ use crate::args::{self, Work};
 
 pub fn bench(a: &args::Bench, io: Output) -> Result<ExitCode> {
     let mut bench = match a.work {
-        Work::Forward => Bench::forward(&a.model, a.batch, a.size, false)?,
-        Work::Prefix => Bench::forward(&a.model, a.batch, a.size, true)?,
+        Work::Forward => Bench::forward(&a.model, a.batch, a.size, false, a.precision)?,
+        Work::Prefix => Bench::forward(&a.model, a.batch, a.size, true, a.precision)?,
         Work::Step => Bench::step(&a.model, a.batch, a.size)?,
         Work::Decode => decode(a)?,
     };

@@ -27,6 +27,7 @@ pub fn fit(a: &Fit, io: Output) -> Result<ExitCode> {
     recipe.seed = a.seed.unwrap_or(recipe.seed);
     recipe.batch_size = a.batch_size.unwrap_or(recipe.batch_size);
     recipe.views = a.views.unwrap_or(recipe.views);
+    recipe.precision = a.precision.unwrap_or(recipe.precision);
     if let (Some(epochs), Some(phase)) = (a.epochs, recipe.phases.last_mut()) {
         phase.epochs = epochs;
     }

@@ -106,6 +106,11 @@ impl ConvShape {
         self.c_out / self.groups
     }
 
+    /// Tells whether every channel has a filter of its own: the layers of [`crate::depthwise`].
+    pub fn is_depthwise(&self) -> bool {
+        self.groups > 1 && self.groups == self.c_in && self.c_in == self.c_out
+    }
+
     pub(crate) fn check(&self) {
         assert!(self.groups > 0, "a convolution has at least one group");
         assert!(

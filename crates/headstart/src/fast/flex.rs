@@ -2,15 +2,16 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use burn::backend::Flex;
 use burn::backend::flex::{FlexTensor, Layout};
 use burn::backend::tensor::FloatTensor;
+use burn::backend::{BackendTensor, DispatchTensor, DispatchTensorKind, Flex};
 use burn::tensor::{Bytes, DType, Shape};
 use headstart_kernels::conv::{self, ConvShape, PackedConv};
 use headstart_kernels::norm::{self, Norm};
 use headstart_kernels::pool::{self, PoolShape};
 use headstart_kernels::{act, buffer, depthwise, gemm, optim};
 
+use super::capture::{self, Op};
 use super::{
     Act, AdamW, ConvGeometry, FastGrads, FastOps, Folded, Maybe, NormGrads, NormGradsWanted, NormPlan,
     PoolGeometry, SavedNorm, Sgd,
@@ -62,16 +63,16 @@ impl PackedSlot {
                 return Arc::clone(&packed.weights);
             }
         }
-        let weights = Arc::new(fold(&sources, shape, eps));
+        let weights = Arc::new(pack(fold(&sources, shape, eps), shape));
         *slot = Some(Packed { sources, geometry, weights: Arc::clone(&weights) });
         weights
     }
 }
 
-/// Folds BatchNorm into weight and bias, in f64 so that folding costs no accuracy, and packs them.
-fn fold(sources: &[FlexTensor], shape: &ConvShape, eps: f32) -> Weights {
+/// Folds BatchNorm into weight and bias, in f64 so that folding costs no accuracy.
+fn fold(sources: &[FlexTensor], shape: &ConvShape, eps: f32) -> (Vec<f32>, Vec<f32>) {
     let weight = slice(&sources[0]);
-    let (weight, bias) = match &sources[1..] {
+    match &sources[1..] {
         [] => (weight.to_vec(), vec![0.0; shape.c_out]),
         [bias] => (weight.to_vec(), slice(bias).to_vec()),
         [scale, shift, mean, var, own_bias @ ..] => {
@@ -89,16 +90,15 @@ fn fold(sources: &[FlexTensor], shape: &ConvShape, eps: f32) -> Weights {
             (folded, bias)
         }
         other => panic!("a convolution folds 0, 1, 4 or 5 tensors, not {}", other.len()),
-    };
-    if is_depthwise(shape) {
+    }
+}
+
+fn pack((weight, bias): (Vec<f32>, Vec<f32>), shape: &ConvShape) -> Weights {
+    if shape.is_depthwise() {
         Weights::Depthwise { weight, bias }
     } else {
         Weights::Dense(PackedConv::new(shape, &weight, Some(&bias)))
     }
-}
-
-fn is_depthwise(shape: &ConvShape) -> bool {
-    shape.groups > 1 && shape.groups == shape.c_in && shape.c_in == shape.c_out
 }
 
 /// Borrows a contiguous tensor's values.
@@ -120,18 +120,8 @@ fn dims(tensor: &FlexTensor) -> Vec<usize> {
 }
 
 fn conv_shape(x: &[usize], weight: &[usize], geometry: ConvGeometry) -> ConvShape {
-    ConvShape {
-        n: x[0],
-        h: x[1],
-        w: x[2],
-        c_in: x[3],
-        c_out: weight[0],
-        kh: weight[2],
-        kw: weight[3],
-        stride: geometry.stride,
-        pad: geometry.pad,
-        groups: geometry.groups,
-    }
+    debug_assert_eq!(geometry.kernel, [weight[2], weight[3]]);
+    geometry.shape([x[0], x[1], x[2], x[3]], weight[0])
 }
 
 fn y_dims(shape: &ConvShape) -> [usize; 4] {
@@ -139,8 +129,15 @@ fn y_dims(shape: &ConvShape) -> [usize; 4] {
 }
 
 fn pool_shape(x: &[usize], geometry: PoolGeometry) -> PoolShape {
-    let PoolGeometry { kernel, stride, pad } = geometry;
-    PoolShape { n: x[0], h: x[1], w: x[2], c: x[3], kernel: [kernel; 2], stride: [stride; 2], pad: [pad; 2] }
+    geometry.shape([x[0], x[1], x[2], x[3]])
+}
+
+/// Reaches the CPU tensor inside a dispatched one without autodiff.
+pub(super) fn plain(tensor: DispatchTensor) -> Option<FlexTensor> {
+    match tensor.kind {
+        DispatchTensorKind::Flex(BackendTensor::Float(tensor)) => Some(tensor),
+        _ => None,
+    }
 }
 
 impl FastOps for Flex {
@@ -155,7 +152,7 @@ impl FastOps for Flex {
         let shape = conv_shape(&dims(&x), &dims(&weight), geometry);
         let mut y = buffer(shape.y_len());
         let bias = bias.as_ref().map(slice);
-        if is_depthwise(&shape) {
+        if shape.is_depthwise() {
             depthwise::forward(&shape, slice(&x), slice(&weight), bias, act, &mut y);
         } else {
             conv::forward(&shape, slice(&x), slice(&weight), bias, &mut y);
@@ -185,6 +182,7 @@ impl FastOps for Flex {
                 sources.extend([scale, shift, mean, var, bias].map(dense));
             }
         }
+        let folded = capture::listening().then(|| fold(&sources, &shape, eps));
         let weights = slot.weights(sources, geometry, &shape, eps);
         let mut y = buffer(shape.y_len());
         match &*weights {
@@ -199,7 +197,12 @@ impl FastOps for Flex {
                 }
             },
         }
-        wrap(y, &y_dims(&shape))
+        let y = wrap(y, &y_dims(&shape));
+        if let Some((weight, bias)) = folded {
+            let op = |residual| Op::Conv { weight, bias, geometry, residual, act };
+            capture::note(&x, residual.as_ref(), &y, op);
+        }
+        y
     }
 
     fn fast_stats(x: FloatTensor<Self>) -> (FloatTensor<Self>, FloatTensor<Self>) {
@@ -239,7 +242,9 @@ impl FastOps for Flex {
         let [h, w] = shape.output();
         let mut y = buffer(shape.n * h * w * shape.c);
         pool::max_forward(&shape, slice(&x), &mut y, None);
-        wrap(y, &[shape.n, h, w, shape.c])
+        let y = wrap(y, &[shape.n, h, w, shape.c]);
+        capture::note(&x, None, &y, |_| Op::MaxPool(geometry));
+        y
     }
 
     fn fast_avg_pool(x: FloatTensor<Self>, size: [usize; 2]) -> FloatTensor<Self> {
@@ -247,7 +252,9 @@ impl FastOps for Flex {
         let d = dims(&x);
         let mut y = buffer(d[0] * size[0] * size[1] * d[3]);
         pool::adaptive_avg_forward([d[0], d[1], d[2], d[3]], size, slice(&x), &mut y);
-        wrap(y, &[d[0], size[0], size[1], d[3]])
+        let y = wrap(y, &[d[0], size[0], size[1], d[3]]);
+        capture::note(&x, None, &y, |_| Op::AvgPool(size));
+        y
     }
 
     fn fast_linear(
@@ -296,7 +303,7 @@ impl FastGrads for Flex {
         let (weight, dy) = (dense(weight), dense(dy));
         let shape = conv_shape(x, &dims(&weight), geometry);
         let mut dx = buffer(shape.x_len());
-        if is_depthwise(&shape) {
+        if shape.is_depthwise() {
             depthwise::backward_data(&shape, slice(&dy), slice(&weight), &mut dx);
         } else {
             conv::backward_data(&shape, slice(&dy), slice(&weight), &mut dx);
@@ -308,7 +315,7 @@ impl FastGrads for Flex {
         let (x, dy) = (dense(x), dense(dy));
         let shape = conv_shape(&dims(&x), weight, geometry);
         let mut dw = buffer(shape.w_len());
-        if is_depthwise(&shape) {
+        if shape.is_depthwise() {
             depthwise::backward_weight(&shape, slice(&x), slice(&dy), &mut dw);
         } else {
             conv::backward_weight(&shape, slice(&x), slice(&dy), &mut dw);

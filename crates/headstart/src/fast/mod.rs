@@ -6,7 +6,9 @@
 //! `[N, H, W, C]` and contiguous. Devices other than the CPU never come here.
 
 mod autodiff;
+mod capture;
 mod flex;
+mod plan;
 
 use burn::Tensor;
 use burn::backend::tensor::FloatTensor;
@@ -14,7 +16,12 @@ use burn::backend::tensor::FloatTensor;
 #[allow(unused_imports)]
 use burn::backend::{Autodiff, Backend, Dispatch, ExtensionType, Flex, backend_extension};
 
+pub use capture::{Capture, capture};
 pub use flex::PackedSlot;
+use headstart_kernels::conv::ConvShape;
+use headstart_kernels::pool::PoolShape;
+pub use plan::{Plan, Precision};
+
 pub use headstart_kernels::Act;
 pub use headstart_kernels::optim::{AdamW, Sgd};
 
@@ -31,6 +38,14 @@ pub struct ConvGeometry {
     pub groups: usize,
 }
 
+impl ConvGeometry {
+    /// The layer with `c_out` output channels on maps `[n, h, w, c]`.
+    fn shape(&self, [n, h, w, c_in]: [usize; 4], c_out: usize) -> ConvShape {
+        let Self { kernel: [kh, kw], stride, pad, groups } = *self;
+        ConvShape { n, h, w, c_in, c_out, kh, kw, stride, pad, groups }
+    }
+}
+
 /// The fixed numbers of a max pooling.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PoolGeometry {
@@ -40,6 +55,14 @@ pub struct PoolGeometry {
     pub stride: usize,
     /// Padding on every side; padding never wins.
     pub pad: usize,
+}
+
+impl PoolGeometry {
+    /// The pooling of maps `[n, h, w, c]`.
+    fn shape(&self, [n, h, w, c]: [usize; 4]) -> PoolShape {
+        let Self { kernel, stride, pad } = *self;
+        PoolShape { n, h, w, c, kernel: [kernel; 2], stride: [stride; 2], pad: [pad; 2] }
+    }
 }
 
 /// How a normalisation ends and where its statistics come from.

@@ -175,6 +175,16 @@ impl Network {
         list
     }
 
+    /// Feeds the names and values of the tensors that `wanted` picks by name to a hash.
+    pub(crate) fn hash_into(&self, hash: &mut impl sha2::Digest, wanted: impl Fn(&str) -> bool) {
+        for (name, _, values) in self.state() {
+            if wanted(&name) {
+                hash.update(name);
+                values.iter().for_each(|v| hash.update(v.to_le_bytes()));
+            }
+        }
+    }
+
     fn each(&self, f: &mut EachFn<'_>) {
         self.visit(&mut Walk { network: self, path: Vec::new(), f });
     }

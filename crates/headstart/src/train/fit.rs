@@ -18,7 +18,7 @@ use super::loss::{balanced_weights, targets};
 use super::observer::{EpochRecord, Event, Observer};
 use super::optimizer::{Optimizer, OptimizerSpec};
 use super::photos::{Batch, Photos};
-use super::prefix::{self, CacheLimits, FeatureCache, Features};
+use super::prefix::{self, CacheLimits, FeatureCache, Features, Prefix};
 use super::recipe::{Phase, Recipe};
 use super::schedule::Schedule;
 use super::step::Lesson;
@@ -119,17 +119,18 @@ fn run_phase(
     let first = set.first_group;
     let mixes = recipe.mixup > 0.0 || recipe.cutmix > 0.0;
     let views = if first == 0 || mixes { 0 } else { recipe.views };
+    let mut prefix = Prefix::calibrated(&network, first, recipe.precision, job.train)?;
     let train = match views {
         0 => None,
-        _ => cache.features(&network, first, job.train, views, &job.limits, observer)?,
+        _ => cache.features(&mut prefix, job.train, views, &job.limits, observer)?,
     };
     let val = match first {
         0 => None,
-        _ => cache.features(&network, first, job.val, 1, &job.limits, observer)?,
+        _ => cache.features(&mut prefix, job.val, 1, &job.limits, observer)?,
     };
     let mut optimizer = Optimizer::new(recipe.optimizer.parse::<OptimizerSpec>()?);
     optimizer.restore(state.place.steps, std::mem::take(&mut state.optimizer), &Device::flex());
-    let mut learner = Learner { job, phase, set: &set, rates: &rates, views, train, val };
+    let mut learner = Learner { job, phase, set: &set, rates: &rates, views, prefix, train, val };
     while state.place.epoch < phase.epochs && !state.place.stopped {
         let started = Instant::now();
         let (trained, train_loss) = learner.epoch(network, &mut optimizer, state, observer)?;
@@ -217,6 +218,7 @@ struct Learner<'a> {
     set: &'a TrainableSet,
     rates: &'a [f64],
     views: usize,
+    prefix: Prefix,
     train: Option<Rc<Features>>,
     val: Option<Rc<Features>>,
 }
@@ -306,12 +308,12 @@ impl Learner<'_> {
     }
 
     /// Brings pictures to where the trainable tail begins.
-    fn input(&self, network: &Network, batch: Batch, device: &Device) -> Flow {
+    fn input(&mut self, network: &Network, batch: Batch, device: &Device) -> Flow {
         let (first, size) = (self.set.first_group, [batch.n, batch.h, batch.w]);
         if first == 0 {
             return prefix::run(network, 0, batch.x, size, device);
         }
-        match prefix::run(&frozen(network), first, batch.x, size, &Device::flex()) {
+        match self.prefix.run(batch.x, size) {
             Flow::Flat(x) => Flow::Flat(x.to_device(device)),
             Flow::Map(map) => Flow::Map(map.to_device(device)),
         }

@@ -19,6 +19,7 @@ use sha2::{Digest, Sha256};
 use super::observer::{Event, Observer};
 use super::photos::Photos;
 use crate::error::{Error, Result};
+use crate::fast::{Capture, Plan, Precision, capture};
 use crate::models::layers::Map;
 use crate::models::tap::Tap;
 use crate::models::{Flow, Network, values};
@@ -93,10 +94,106 @@ fn to_flow(rows: Vec<f32>, n: usize, shape: &[usize], device: &Device) -> Flow {
     }
 }
 
-/// Runs groups before `first` on pictures `[n, h, w, 3]`, without autodiff.
+/// Runs groups before `first` on pictures `[n, h, w, 3]`.
 pub fn run(network: &Network, first: usize, x: Vec<f32>, [n, h, w]: [usize; 3], device: &Device) -> Flow {
     let x = Tensor::from_data(TensorData::new(x, [n, h, w, 3]), device);
     network.run(0..first, Flow::Map(Map::from_nhwc(x)), &mut Tap::off())
+}
+
+/// The groups before the first trainable one, ready to run without autodiff.
+#[derive(Debug)]
+pub struct Prefix {
+    network: Network,
+    first: usize,
+    precision: Precision,
+    /// The narrow part and the number of groups in it.
+    plan: Option<(Plan, usize)>,
+}
+
+/// Pictures whose values set the ranges of 8-bit formats.
+const CALIBRATION: usize = 64;
+
+impl Prefix {
+    /// Prepares the groups before `first` in f32.
+    pub fn new(network: &Network, first: usize) -> Self {
+        Self::narrow(network, first, Precision::F32)
+    }
+
+    /// Prepares the groups before `first` in a format that [`Prefix::calibrate`] has yet to fit.
+    pub fn narrow(network: &Network, first: usize, precision: Precision) -> Self {
+        Self { network: crate::models::frozen(network), first, precision, plan: None }
+    }
+
+    /// Prepares the groups before `first`; a narrow format is fitted to some of `photos`.
+    pub fn calibrated(
+        network: &Network,
+        first: usize,
+        precision: Precision,
+        photos: &Photos,
+    ) -> Result<Self> {
+        let mut prefix = Self::narrow(network, first, precision);
+        if precision != Precision::F32 && first > 0 && !photos.is_empty() {
+            // Spread over the set, which is in order of class.
+            let picks: Vec<usize> = (0..photos.len()).step_by(photos.len().div_ceil(CALIBRATION)).collect();
+            let batches = photos.shuffled(&picks, 16, 0).collect::<Result<Vec<_>>>()?;
+            prefix.calibrate(batches.into_iter().map(|b| (b.x, [b.n, b.h, b.w])))?;
+        }
+        Ok(prefix)
+    }
+
+    /// Fits a narrow format to batches of pictures. The last groups that have none stay in f32: fully
+    /// connected layers.
+    pub fn calibrate(&mut self, batches: impl Iterator<Item = (Vec<f32>, [usize; 3])>) -> Result<()> {
+        let mut best: Option<(Capture, usize)> = None;
+        for (x, [n, h, w]) in batches {
+            let x = Tensor::<4>::from_data(TensorData::new(x, [n, h, w, 3]), &Device::flex());
+            let until = best.as_ref().map_or(self.first, |(_, groups)| *groups);
+            match (self.capture(&x, until), &mut best) {
+                (Some((more, _)), Some((all, _))) => all.widen(&more),
+                (found, best) => *best = found,
+            }
+        }
+        let name = self.network.row().name;
+        let (capture, groups) = best.ok_or_else(|| Error::BadRecipe {
+            place: "precision".into(),
+            what: format!("the first layers of {name} run in f32 only"),
+            hint: "drop `precision` or set it to \"f32\"".into(),
+        })?;
+        self.plan = Plan::new(&capture, self.precision).map(|plan| (plan, groups));
+        Ok(())
+    }
+
+    /// Captures as many groups as are understood, at most `until`; returns how many those are.
+    fn capture(&self, x: &Tensor<4>, until: usize) -> Option<(Capture, usize)> {
+        (1..=until).rev().find_map(|groups| {
+            let run = |x| self.network.run(0..groups, Flow::Map(Map::from_nhwc(x)), &mut Tap::off());
+            let found = capture(x.clone(), |x| match run(x) {
+                Flow::Map(map) => map.into_nhwc(),
+                Flow::Flat(x) => {
+                    let [n, c] = x.dims();
+                    x.reshape([n, 1, 1, c])
+                }
+            });
+            found.map(|capture| (capture, groups))
+        })
+    }
+
+    /// Runs pictures `[n, h, w, 3]`.
+    pub fn run(&mut self, x: Vec<f32>, [n, h, w]: [usize; 3]) -> Flow {
+        let device = Device::flex();
+        let Some((plan, groups)) = &mut self.plan else {
+            return run(&self.network, self.first, x, [n, h, w], &device);
+        };
+        let (values, [rows, columns, c]) = plan.run(&x);
+        let flat = *groups == self.network.groups().len() - 1;
+        let flow = if flat {
+            Flow::Flat(Tensor::from_data(TensorData::new(values, [n, c]), &device))
+        } else {
+            let map = Tensor::from_data(TensorData::new(values, [n, rows, columns, c]), &device);
+            Flow::Map(Map::from_nhwc(map))
+        };
+        self.network.run(*groups..self.first, flow, &mut Tap::off())
+    }
 }
 
 /// Keeps computed features for later phases.
@@ -112,20 +209,17 @@ impl FeatureCache {
     /// would not fit, so that the caller runs the prefix batch by batch.
     pub fn features(
         &mut self,
-        network: &Network,
-        first: usize,
+        prefix: &mut Prefix,
         photos: &Photos,
         views: usize,
         limits: &CacheLimits,
         observer: &mut dyn Observer,
     ) -> Result<Option<Rc<Features>>> {
-        let key = key(network, first, photos, views);
+        let key = key(prefix, photos, views);
         if let Some(found) = self.known.get(&key) {
             return Ok(Some(Rc::clone(found)));
         }
-        let network = crate::models::frozen(network);
-        let device = Device::flex();
-        let before = network.groups()[first].name.clone();
+        let before = prefix.network.groups()[prefix.first].name.clone();
         let pictures = photos.len();
         let mut shape = Vec::new();
         let mut sink: Option<Sink> = None;
@@ -133,7 +227,7 @@ impl FeatureCache {
         for view in 0..views {
             for batch in photos.in_order(view as u64) {
                 let batch = batch?;
-                let flow = run(&network, first, batch.x, [batch.n, batch.h, batch.w], &device);
+                let flow = prefix.run(batch.x, [batch.n, batch.h, batch.w]);
                 let rows = match flow {
                     Flow::Flat(x) => {
                         shape = vec![x.dims()[1]];
@@ -195,16 +289,12 @@ impl Sink {
 }
 
 /// Hashes everything the features depend on.
-fn key(network: &Network, first: usize, photos: &Photos, views: usize) -> [u8; 32] {
+fn key(prefix: &Prefix, photos: &Photos, views: usize) -> [u8; 32] {
+    let Prefix { network, first, precision, .. } = prefix;
     let mut hash = Sha256::new();
     hash.update(network.row().name);
-    hash.update(format!("{:?} {first} {views} {}", network.options(), photos.key()));
-    for (name, _, values) in network.state() {
-        if network.group_of(&name) < first {
-            hash.update(name);
-            values.iter().for_each(|v| hash.update(v.to_le_bytes()));
-        }
-    }
+    hash.update(format!("{:?} {first} {precision:?} {views} {}", network.options(), photos.key()));
+    network.hash_into(&mut hash, |name| network.group_of(name) < *first);
     hash.finalize().into()
 }
 

@@ -12,6 +12,7 @@ use super::groups::{BatchNormPolicy, Rate};
 use super::optimizer::OptimizerSpec;
 use super::schedule::Schedule;
 use crate::error::{Error, Result};
+use crate::fast::Precision;
 use crate::image::Pipeline;
 use crate::models::HeadSpec;
 use crate::models::spec::{Filter, InputSpec};
@@ -60,6 +61,9 @@ pub struct Recipe {
     /// draws anew each epoch.
     #[serde(default = "one_view")]
     pub views: usize,
+    /// Number format of the frozen prefix.
+    #[serde(default)]
+    pub precision: Precision,
     /// Stop a phase after this many epochs without a better validation result.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub patience: Option<usize>,
