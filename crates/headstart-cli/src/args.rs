@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
 use headstart::fast::Precision;
+use headstart::train::views::Views;
 
 /// Transfer learning for images: photos and a pretrained network in, a classifier you can trust out.
 #[derive(Debug, Parser)]
@@ -132,9 +133,9 @@ pub struct Fit {
     /// Number format of the frozen prefix: `f32`, `bf16`, or `int8` fitted to the photos.
     #[arg(long, value_parser = precision)]
     pub precision: Option<Precision>,
-    /// Augmented views cached for a frozen prefix.
+    /// Augmented views cached for a frozen prefix: a number, or `auto` by the number of pictures.
     #[arg(long)]
-    pub views: Option<usize>,
+    pub views: Option<Views>,
     /// Seed of every random choice.
     #[arg(long)]
     pub seed: Option<u64>,

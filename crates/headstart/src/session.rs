@@ -20,6 +20,7 @@ use crate::train::groups::{Rate, resolve};
 use crate::train::observer::{EpochRecord, Event, Observer};
 use crate::train::prefix::{CacheLimits, hex};
 use crate::train::recipe::Phase;
+use crate::train::views::Views;
 use crate::train::{Job, Photos, Recipe, fit};
 use crate::weights::write_atomically;
 
@@ -217,6 +218,7 @@ pub fn run(request: Request, backbone: &Backbone, observer: &mut dyn Observer) -
         )
     };
     let (train, val) = (part(Split::Train, &recipe.train)?, part(Split::Val, &recipe.eval)?);
+    recipe.views = Views::Count(recipe.views.count(train.len()));
     let job = Job {
         recipe: &recipe,
         train: &train,

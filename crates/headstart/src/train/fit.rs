@@ -118,7 +118,7 @@ fn run_phase(
     let mut network = groups::apply(&set, network.train());
     let first = set.first_group;
     let mixes = recipe.mixup > 0.0 || recipe.cutmix > 0.0;
-    let views = if first == 0 || mixes { 0 } else { recipe.views };
+    let views = if first == 0 || mixes { 0 } else { recipe.views.count(job.train.len()) };
     let mut prefix = Prefix::calibrated(&network, first, recipe.precision, job.train)?;
     let train = match views {
         0 => None,

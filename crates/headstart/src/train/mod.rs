@@ -12,6 +12,7 @@ pub mod pretrain;
 pub mod recipe;
 pub mod schedule;
 pub mod step;
+pub mod views;
 
 pub use fit::{Job, Outcome, fit};
 pub use photos::Photos;

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::groups::{BatchNormPolicy, Rate};
 use super::optimizer::OptimizerSpec;
 use super::schedule::Schedule;
+use super::views::Views;
 use crate::error::{Error, Result};
 use crate::fast::Precision;
 use crate::image::Pipeline;
@@ -58,9 +59,9 @@ pub struct Recipe {
     #[serde(default = "eval_pipeline")]
     pub eval: String,
     /// How many augmented views of each picture are cached for a frozen prefix; 0 caches none and
-    /// draws anew each epoch.
+    /// draws anew each epoch, `"auto"` chooses by the number of pictures.
     #[serde(default = "one_view")]
-    pub views: usize,
+    pub views: Views,
     /// Number format of the frozen prefix.
     #[serde(default)]
     pub precision: Precision,
@@ -105,8 +106,8 @@ fn batch_size() -> usize {
 fn optimizer() -> String {
     "adamw".into()
 }
-fn one_view() -> usize {
-    1
+fn one_view() -> Views {
+    Views::Count(1)
 }
 fn constant() -> String {
     "constant".into()
