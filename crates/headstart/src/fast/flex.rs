@@ -12,10 +12,7 @@ use headstart_kernels::pool::{self, PoolShape};
 use headstart_kernels::{act, buffer, depthwise, gemm, optim};
 
 use super::capture::{self, Op};
-use super::{
-    Act, AdamW, ConvGeometry, FastGrads, FastOps, Folded, Maybe, NormGrads, NormGradsWanted, NormPlan,
-    PoolGeometry, SavedNorm, Sgd,
-};
+use super::{Act, AdamW, ConvGeometry, FastOps, Folded, Maybe, NormPlan, PoolGeometry, Sgd};
 
 /// Weights folded with BatchNorm and packed for the kernels, kept as long as their sources live.
 ///
@@ -102,24 +99,24 @@ fn pack((weight, bias): (Vec<f32>, Vec<f32>), shape: &ConvShape) -> Weights {
 }
 
 /// Borrows a contiguous tensor's values.
-fn slice(tensor: &FlexTensor) -> &[f32] {
+pub(super) fn slice(tensor: &FlexTensor) -> &[f32] {
     tensor.as_slice::<f32>().expect("operands of the CPU engine are contiguous f32")
 }
 
 /// Makes a tensor contiguous; costs nothing where it already is, as all but gradients of views are.
-fn dense(tensor: FlexTensor) -> FlexTensor {
+pub(super) fn dense(tensor: FlexTensor) -> FlexTensor {
     if tensor.as_slice::<f32>().is_some() { tensor } else { tensor.to_contiguous() }
 }
 
-fn wrap(values: Vec<f32>, shape: &[usize]) -> FlexTensor {
+pub(super) fn wrap(values: Vec<f32>, shape: &[usize]) -> FlexTensor {
     FlexTensor::new(Bytes::from_elems(values), Layout::contiguous(Shape::from(shape.to_vec())), DType::F32)
 }
 
-fn dims(tensor: &FlexTensor) -> Vec<usize> {
+pub(super) fn dims(tensor: &FlexTensor) -> Vec<usize> {
     tensor.layout().shape().to_vec()
 }
 
-fn conv_shape(x: &[usize], weight: &[usize], geometry: ConvGeometry) -> ConvShape {
+pub(super) fn conv_shape(x: &[usize], weight: &[usize], geometry: ConvGeometry) -> ConvShape {
     debug_assert_eq!(geometry.kernel, [weight[2], weight[3]]);
     geometry.shape([x[0], x[1], x[2], x[3]], weight[0])
 }
@@ -128,7 +125,7 @@ fn y_dims(shape: &ConvShape) -> [usize; 4] {
     [shape.n, shape.out_h(), shape.out_w(), shape.c_out]
 }
 
-fn pool_shape(x: &[usize], geometry: PoolGeometry) -> PoolShape {
+pub(super) fn pool_shape(x: &[usize], geometry: PoolGeometry) -> PoolShape {
     geometry.shape([x[0], x[1], x[2], x[3]])
 }
 
@@ -295,117 +292,5 @@ impl FastOps for Flex {
         let (m, v) = (mean.storage_mut(), square.storage_mut());
         optim::adamw(&rule, step, param.storage_mut(), slice(&grad), m, v);
         (param, mean, square)
-    }
-}
-
-impl FastGrads for Flex {
-    fn conv_dx(x: &[usize], weight: FlexTensor, dy: FlexTensor, geometry: ConvGeometry) -> FlexTensor {
-        let (weight, dy) = (dense(weight), dense(dy));
-        let shape = conv_shape(x, &dims(&weight), geometry);
-        let mut dx = buffer(shape.x_len());
-        if shape.is_depthwise() {
-            depthwise::backward_data(&shape, slice(&dy), slice(&weight), &mut dx);
-        } else {
-            conv::backward_data(&shape, slice(&dy), slice(&weight), &mut dx);
-        }
-        wrap(dx, x)
-    }
-
-    fn conv_dw(x: FlexTensor, weight: &[usize], dy: FlexTensor, geometry: ConvGeometry) -> FlexTensor {
-        let (x, dy) = (dense(x), dense(dy));
-        let shape = conv_shape(&dims(&x), weight, geometry);
-        let mut dw = buffer(shape.w_len());
-        if shape.is_depthwise() {
-            depthwise::backward_weight(&shape, slice(&x), slice(&dy), &mut dw);
-        } else {
-            conv::backward_weight(&shape, slice(&x), slice(&dy), &mut dw);
-        }
-        wrap(dw, weight)
-    }
-
-    fn channel_sum(dy: FlexTensor) -> FlexTensor {
-        let dy = dense(dy);
-        let c = *dims(&dy).last().expect("gradients have channels");
-        let mut sums = buffer(c);
-        norm::channel_sums(slice(&dy), &mut sums);
-        wrap(sums, &[c])
-    }
-
-    fn act_backward(y: FlexTensor, dy: FlexTensor, act: Act) -> FlexTensor {
-        let y = dense(y);
-        let mut masked = slice(&dense(dy)).to_vec();
-        act::backward(act, slice(&y), &mut masked);
-        wrap(masked, &dims(&y))
-    }
-
-    fn norm_backward(saved: SavedNorm<Self>, dy: FlexTensor, want: NormGradsWanted) -> NormGrads<Self> {
-        let SavedNorm { x, y, scale, mean, var, plan } = saved;
-        let (x, y, scale, mean, var, dy) =
-            (dense(x), dense(y), dense(scale), dense(mean), dense(var), dense(dy));
-        let (c, len) = (slice(&scale).len(), slice(&x).len());
-        let zeros = vec![0.0; c];
-        let params =
-            Norm { mean: slice(&mean), var: slice(&var), gamma: slice(&scale), beta: &zeros, eps: plan.eps };
-        let maybe = |wanted: bool, len: usize| wanted.then(|| buffer(len));
-        let mut dx = maybe(want.x, len);
-        let mut dresidual = maybe(want.residual, len);
-        let mut dgamma = maybe(want.affine, c);
-        let mut dbeta = maybe(want.affine, c);
-        let grads = norm::NormGrads {
-            dx: dx.as_deref_mut(),
-            dgamma: dgamma.as_deref_mut(),
-            dbeta: dbeta.as_deref_mut(),
-            dresidual: dresidual.as_deref_mut(),
-        };
-        let run = if plan.batch_stats { norm::backward_train } else { norm::backward_frozen };
-        run(&params, plan.act, slice(&x), Some(slice(&y)), slice(&dy), grads);
-        let shape = dims(&x);
-        NormGrads {
-            x: dx.map(|v| wrap(v, &shape)),
-            scale: dgamma.map(|v| wrap(v, &[c])),
-            shift: dbeta.map(|v| wrap(v, &[c])),
-            residual: dresidual.map(|v| wrap(v, &shape)),
-        }
-    }
-
-    fn max_pool_winners(x: FlexTensor, geometry: PoolGeometry) -> (FlexTensor, Arc<Vec<u8>>) {
-        let x = dense(x);
-        let shape = pool_shape(&dims(&x), geometry);
-        let [h, w] = shape.output();
-        let mut y = buffer(shape.n * h * w * shape.c);
-        let mut winners = vec![0; y.len()];
-        pool::max_forward(&shape, slice(&x), &mut y, Some(&mut winners));
-        (wrap(y, &[shape.n, h, w, shape.c]), Arc::new(winners))
-    }
-
-    fn max_pool_dx(x: &[usize], geometry: PoolGeometry, winners: &[u8], dy: FlexTensor) -> FlexTensor {
-        let dy = dense(dy);
-        let mut dx = buffer(x.iter().product());
-        pool::max_backward(&pool_shape(x, geometry), winners, slice(&dy), &mut dx);
-        wrap(dx, x)
-    }
-
-    fn avg_pool_dx(x: &[usize], dy: FlexTensor) -> FlexTensor {
-        let dy = dense(dy);
-        let size = [dims(&dy)[1], dims(&dy)[2]];
-        let mut dx = buffer(x.iter().product());
-        pool::adaptive_avg_backward([x[0], x[1], x[2], x[3]], size, slice(&dy), &mut dx);
-        wrap(dx, x)
-    }
-
-    fn linear_dx(weight: FlexTensor, dy: FlexTensor) -> FlexTensor {
-        let (weight, dy) = (dense(weight), dense(dy));
-        let (m, n, k) = (dims(&dy)[0], dims(&dy)[1], dims(&weight)[1]);
-        let mut dx = buffer(m * k);
-        gemm::gemm_backward_data(m, n, k, slice(&dy), slice(&weight), &mut dx);
-        wrap(dx, &[m, k])
-    }
-
-    fn linear_dw(x: FlexTensor, dy: FlexTensor) -> FlexTensor {
-        let (x, dy) = (dense(x), dense(dy));
-        let (m, n, k) = (dims(&dy)[0], dims(&dy)[1], dims(&x)[1]);
-        let mut dw = buffer(n * k);
-        gemm::gemm_backward_weight(m, n, k, slice(&x), slice(&dy), &mut dw);
-        wrap(dw, &[n, k])
     }
 }

@@ -1,6 +1,6 @@
 //! The bridge between Burn's tensors and `headstart-kernels`: the only module that sees both.
 //!
-//! Each operation exists three times: in `flex.rs`, where tensors are slices and the kernels run; in
+//! Each operation exists three times: in `flex.rs` (gradients in `flex_grads.rs`), where tensors are slices and the kernels run; in
 //! `autodiff.rs`, where a tracked call records a step that calls the backward kernels; and here as a
 //! plain function on [`Tensor`], which is what `models/layers.rs` calls. Feature maps are
 //! `[N, H, W, C]` and contiguous. Devices other than the CPU never come here.
@@ -8,6 +8,7 @@
 mod autodiff;
 mod capture;
 mod flex;
+mod flex_grads;
 mod plan;
 
 use burn::Tensor;
