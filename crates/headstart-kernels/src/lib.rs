@@ -9,11 +9,16 @@
 #![allow(clippy::needless_range_loop)]
 
 pub mod act;
+pub mod attention;
 pub mod conv;
+pub mod curve;
 pub mod depthwise;
+pub mod gate;
 pub mod gemm;
+pub mod layer_norm;
 pub mod level;
 pub mod loss;
+mod math;
 pub mod norm;
 pub mod optim;
 pub mod pool;
@@ -23,4 +28,5 @@ mod simd;
 pub mod threads;
 
 pub use conv::Act;
+pub use curve::Curve;
 pub use level::Level;

@@ -102,20 +102,20 @@ fn is_depthwise(shape: &ConvShape) -> bool {
 }
 
 /// Borrows a contiguous tensor's values.
-fn slice(tensor: &FlexTensor) -> &[f32] {
+pub(super) fn slice(tensor: &FlexTensor) -> &[f32] {
     tensor.as_slice::<f32>().expect("operands of the CPU engine are contiguous f32")
 }
 
 /// Makes a tensor contiguous; costs nothing where it already is, as all but gradients of views are.
-fn dense(tensor: FlexTensor) -> FlexTensor {
+pub(super) fn dense(tensor: FlexTensor) -> FlexTensor {
     if tensor.as_slice::<f32>().is_some() { tensor } else { tensor.to_contiguous() }
 }
 
-fn wrap(values: Vec<f32>, shape: &[usize]) -> FlexTensor {
+pub(super) fn wrap(values: Vec<f32>, shape: &[usize]) -> FlexTensor {
     FlexTensor::new(Bytes::from_elems(values), Layout::contiguous(Shape::from(shape.to_vec())), DType::F32)
 }
 
-fn dims(tensor: &FlexTensor) -> Vec<usize> {
+pub(super) fn dims(tensor: &FlexTensor) -> Vec<usize> {
     tensor.layout().shape().to_vec()
 }
 

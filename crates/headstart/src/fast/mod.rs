@@ -2,11 +2,13 @@
 //!
 //! Each operation exists three times: in `flex.rs`, where tensors are slices and the kernels run; in
 //! `autodiff.rs`, where a tracked call records a step that calls the backward kernels; and here as a
-//! plain function on [`Tensor`], which is what `models/layers.rs` calls. Feature maps are
+//! plain function on [`Tensor`], which is what `models/layers/` calls. Feature maps are
 //! `[N, H, W, C]` and contiguous. Devices other than the CPU never come here.
 
 mod autodiff;
 mod flex;
+mod gate;
+mod tokens;
 
 use burn::Tensor;
 use burn::backend::tensor::FloatTensor;
@@ -15,7 +17,11 @@ use burn::backend::tensor::FloatTensor;
 use burn::backend::{Autodiff, Backend, Dispatch, ExtensionType, Flex, backend_extension};
 
 pub use flex::PackedSlot;
-pub use headstart_kernels::Act;
+pub use gate::gate;
+pub use headstart_kernels::{Act as Clamp, Curve};
+pub use tokens::{attention, curve, layer_norm};
+
+use Clamp as Act;
 
 /// The fixed numbers of a convolution; the tensors bring the rest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -311,6 +311,7 @@ impl Learner<'_> {
         }
         match prefix::run(&frozen(network), first, batch.x, size, &Device::flex()) {
             Flow::Flat(x) => Flow::Flat(x.to_device(device)),
+            Flow::Tokens(x) => Flow::Tokens(x.to_device(device)),
             Flow::Map(map) => Flow::Map(map.to_device(device)),
         }
     }
