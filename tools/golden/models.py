@@ -1,16 +1,21 @@
 """Writes fixtures/models/goldens.json and keys.json: what torchvision and timm compute, and their names.
 
-Run    python tools/golden/models.py     (needs torch, torchvision, timm; about two minutes)
+Run    python tools/golden/models.py              (needs torch, torchvision, timm; about two minutes)
+       python tools/golden/models.py DIR [NAME]   writes DIR/goldens.json for the networks whose results are
+                                                  not in git, or those of them whose name holds NAME; then
+                                                  HEADSTART_GOLDENS=DIR cargo test --release --test goldens
 Used by crates/headstart/tests/goldens.rs and tests/models.rs. Weights and pictures come from the formula
 in formula.py, so none are stored.
 """
 import json
+import sys
 from pathlib import Path
 
 import timm
 import torch
 import torchvision.models as tv
 
+import zoo
 from formula import Nano, fill, keys, uniform
 
 OUT = Path(__file__).resolve().parents[2] / "fixtures" / "models"
@@ -18,6 +23,12 @@ CLASSES = 10
 RESNETS = ["resnet18", "resnet34", "resnet50", "resnet101", "resnet152"]
 VGGS = [f"vgg{n}{bn}" for n in (11, 13, 16, 19) for bn in ("", "_bn")]
 TF = {"pad_type": "same", "bn_eps": 1e-3}
+TORCHVISION = {
+    "convnext_tiny": tv.convnext_tiny,
+    "efficientnet_b0": tv.efficientnet_b0,
+    "mobilenetv3_small_100": tv.mobilenet_v3_small,
+    "mobilenet_v3_small": tv.mobilenet_v3_small,
+}
 
 
 def plain(build):
@@ -31,7 +42,8 @@ def pre_pool(net, block):
 
 
 def rows():
-    """Name, network, gain of the weights, input shape, tap, the module whose output it shows."""
+    """Name, network, gain of the weights, input shape, tap, the module whose output it shows or its
+    name, how that becomes a map if it is none."""
     for name in RESNETS:
         net = plain(getattr(tv, name))
         yield name, net, 3.0, (2, 3, 65, 97), "layer2", net.layer2
@@ -46,12 +58,14 @@ def rows():
     for name, args, size in [("mobilenetv2_100", {}, (65, 97)), ("tf_mobilenetv2_100", TF, (64, 90))]:
         net = timm.create_model("mobilenetv2_100", num_classes=CLASSES, **args)
         yield name, net, 3.0, (2, 3, *size), "blocks.2", net.blocks[2]
+    yield from zoo.committed()
 
 
-def golden(net, gain, shape, tap, module):
+def golden(net, gain, shape, tap, module, as_map=lambda out: out):
     fill(net, gain).eval()
     seen = {}
-    handle = module.register_forward_hook(lambda _m, _i, out: seen.update(map=out.clone()))
+    module = net.get_submodule(module) if isinstance(module, str) else module
+    handle = module.register_forward_hook(lambda _m, _i, out: seen.update(map=as_map(out.clone())))
     with torch.no_grad():
         logits = net(uniform("input", shape, -2.0, 2.0))
     handle.remove()
@@ -73,21 +87,42 @@ def foreign():
         yield name, "timm", keys(timm.create_model(name))
     for name in ["mobilenetv2_100", "tf_mobilenetv2_100"]:
         yield name, "torchvision", keys(tv.mobilenet_v2())
+    for name, build in TORCHVISION.items():
+        yield name, "torchvision", keys(build())
+    vit = keys(tv.VisionTransformer(224, 16, 12, 3, 192, 768))
+    yield "vit_tiny_patch16_224", "torchvision", vit
+    old = [k.replace("mlp.0.", "mlp.linear_1.").replace("mlp.3.", "mlp.linear_2.") for k in vit]
+    yield "vit_tiny_patch16_224", "torchvision_old", old
 
 
-def main():
-    OUT.mkdir(parents=True, exist_ok=True)
-    torch.set_num_threads(1)
+def run(cases):
     goldens, names = {}, {}
-    for name, net, *case in rows():
+    for name, net, *case in cases:
         names[name] = {"own": keys(net)}
         goldens[name] = golden(net, *case)
         print(name, goldens[name]["logits"][:3], goldens[name]["tap_shape"], flush=True)
+    return goldens, names
+
+
+def write(path, data):
+    path.write_text(json.dumps(data, indent=None) + "\n")
+
+
+def main():
+    torch.set_num_threads(1)
+    if len(sys.argv) > 1:
+        folder, part = Path(sys.argv[1]), sys.argv[2] if len(sys.argv) > 2 else ""
+        folder.mkdir(parents=True, exist_ok=True)
+        goldens, _ = run(case for case in zoo.rest(part))
+        return write(folder / "goldens.json", goldens)
+    OUT.mkdir(parents=True, exist_ok=True)
+    goldens, names = run(rows())
     for name, dialect, theirs in foreign():
         if theirs != names[name]["own"]:
             names[name][dialect] = theirs
-    (OUT / "goldens.json").write_text(json.dumps(goldens, indent=None) + "\n")
-    (OUT / "keys.json").write_text(json.dumps(names, indent=None) + "\n")
+    write(OUT / "goldens.json", goldens)
+    write(OUT / "keys.json", names)
+    write(OUT / "on_demand.json", zoo.names())
 
 
 main()

@@ -9,13 +9,18 @@
 #![allow(clippy::needless_range_loop)]
 
 pub mod act;
+pub mod attention;
 pub mod conv;
+pub mod curve;
 pub mod depthwise;
+pub mod gate;
 pub mod gemm;
 pub mod half;
 pub mod int8;
+pub mod layer_norm;
 pub mod level;
 pub mod loss;
+mod math;
 mod narrow;
 pub mod norm;
 pub mod optim;
@@ -26,5 +31,6 @@ mod simd;
 pub mod threads;
 
 pub use conv::Act;
+pub use curve::Curve;
 pub use level::Level;
 pub use scratch::buffer;

@@ -1,9 +1,7 @@
 //! Softmax and cross-entropy over rows of logits.
-//!
-//! `exp` is a polynomial in plain Rust (1 ulp-ish, Cephes' coefficients) so that it vectorises;
-//! the library's would be a call per element.
 
 use crate::Level;
+use crate::math::exp;
 use crate::simd::{at, chunk, chunks, mul_add};
 use crate::threads::{SharedMut, parallel_for};
 
@@ -128,7 +126,7 @@ fn row_loss(fma: bool, logits: &[f32], targets: &[f32], factor: f32, gradient: &
 
 /// Returns the largest value of a row; NaN if it holds one.
 #[inline(always)]
-fn max(row: &[f32]) -> f32 {
+pub(crate) fn max(row: &[f32]) -> f32 {
     let larger = |a: f32, b: f32| if (b > a) | b.is_nan() { b } else { a };
     let mut lanes = [f32::NEG_INFINITY; LANES];
     for block in row.chunks(LANES) {
@@ -139,7 +137,7 @@ fn max(row: &[f32]) -> f32 {
 
 /// Replaces each value by `exp(value - max)` and returns their sum.
 #[inline(always)]
-fn exp_all(fma: bool, row: &mut [f32], max: f32) -> f32 {
+pub(crate) fn exp_all(fma: bool, row: &mut [f32], max: f32) -> f32 {
     let mut lanes = [0.0_f32; LANES];
     let mut blocks = row.chunks_exact_mut(LANES);
     for block in &mut blocks {
@@ -155,28 +153,6 @@ fn exp_all(fma: bool, row: &mut [f32], max: f32) -> f32 {
     lanes.iter().map(|v| f64::from(*v)).sum::<f64>() as f32
 }
 
-/// Computes e^x for x <= 0, with subnormal results as 0.
-#[inline(always)]
-fn exp(fma: bool, x: f32) -> f32 {
-    /// Adding and subtracting 1.5 * 2^23 rounds to an integer, and leaves it in the low bits.
-    const ROUND: f32 = 12_582_912.0;
-    const LEAST: f32 = -87.336_54; // ln of the smallest normal number
-    let small = x < LEAST;
-    let x = if small { LEAST } else { x };
-    let shifted = mul_add(fma, x, std::f32::consts::LOG2_E, ROUND);
-    let n = shifted - ROUND;
-    // ln 2 in two parts, the first with few bits, so that n times it is exact.
-    let r = mul_add(fma, n, -0.693_359_4, x);
-    let r = mul_add(fma, n, 2.121_944_4e-4, r);
-    let mut p = 1.987_569_1e-4;
-    for coefficient in [1.398_2e-3, 8.333_452e-3, 4.166_579_6e-2, 1.666_666_5e-1, 0.5] {
-        p = mul_add(fma, p, r, coefficient);
-    }
-    let p = mul_add(fma, p, r * r, r) + 1.0;
-    let power = f32::from_bits(shifted.to_bits().wrapping_add(127) << 23);
-    if small { 0.0 } else { p * power }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -189,21 +165,6 @@ mod tests {
         let e: Vec<f64> = x.iter().map(|v| (f64::from(*v) - max).exp()).collect();
         let sum: f64 = e.iter().sum();
         e.iter().map(|v| v / sum).collect()
-    }
-
-    #[test]
-    fn exp_is_accurate_and_keeps_nan() {
-        for fma in [false, true] {
-            for i in 0..87_000 {
-                let x = -i as f32 / 1000.0;
-                let want = f64::from(x).exp();
-                let error = (f64::from(exp(fma, x)) - want).abs() / want;
-                assert!(error < 2e-7, "exp({x}): relative error {error}");
-            }
-            assert_eq!(exp(fma, 0.0), 1.0);
-            assert_eq!(exp(fma, f32::NEG_INFINITY), 0.0);
-            assert!(exp(fma, f32::NAN).is_nan());
-        }
     }
 
     #[test]

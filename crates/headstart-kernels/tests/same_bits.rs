@@ -3,7 +3,7 @@
 use headstart_kernels::conv::ConvShape;
 use headstart_kernels::norm::{self, Norm, NormGrads};
 use headstart_kernels::threads::parallel_for;
-use headstart_kernels::{Act, depthwise, loss, optim, pool};
+use headstart_kernels::{Act, attention, depthwise, gate, layer_norm, loss, optim, pool};
 use std::sync::Mutex;
 
 fn values(len: usize, seed: usize) -> Vec<f32> {
@@ -82,5 +82,28 @@ fn at_any_thread_count() {
         let mut y = vec![0.0; 16 * 9 * c];
         pool::adaptive_avg_forward([16, 14, 14, c], [3, 3], &x, &mut y);
         y
+    });
+    same("LayerNorm backward", || {
+        let (mut dx, mut dgamma, mut dbeta) = (vec![0.0; x.len()], vec![0.0; c], vec![0.0; c]);
+        let grads = layer_norm::LayerNormGrads {
+            dx: Some(&mut dx),
+            dgamma: Some(&mut dgamma),
+            dbeta: Some(&mut dbeta),
+        };
+        layer_norm::backward(&x, &one, 1e-6, &dy, grads);
+        [dx, dgamma, dbeta].concat()
+    });
+    same("attention", || {
+        let shape = attention::AttentionShape { n: 3, tokens: 50, heads: 5, dim: 20 };
+        let qkv = values(3 * shape.y_len(), 5);
+        let (mut y, mut dqkv) = (vec![0.0; shape.y_len()], vec![0.0; qkv.len()]);
+        attention::forward(&shape, 0.2, &qkv, &mut y);
+        attention::backward(&shape, 0.2, &qkv, &dy[..y.len()], &mut dqkv);
+        [y, dqkv].concat()
+    });
+    same("gate gradient", || {
+        let mut dgate = vec![0.0; 16 * c];
+        gate::backward_gate(&x, &dy, c, &mut dgate);
+        dgate
     });
 }

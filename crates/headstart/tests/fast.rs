@@ -9,7 +9,8 @@ use burn::tensor::{Device, Gradients, TensorData};
 use formula::{Path, error, network, pictures, tensor, uniform, values};
 use headstart::models::Network;
 use headstart::models::layers::{
-    Act, BatchNorm, Conv2d, ConvSpec, Linear, Map, Padding, adaptive_avg_pool, conv_bn_act, max_pool,
+    Act, Attention, BatchNorm, Conv2d, ConvSpec, LayerNorm, Linear, Map, Mlp, Padding, Tokens,
+    adaptive_avg_pool, conv_bn_act, max_pool, squeeze_excite,
 };
 use headstart::models::tap::Tap;
 
@@ -79,12 +80,16 @@ fn gradients<M: Module>(module: &M, grads: &Gradients) -> Seen {
 }
 
 fn compare(what: &str, fast: &Seen, reference: &Seen) {
+    compare_to(TOLERANCE, what, fast, reference);
+}
+
+fn compare_to(tolerance: f32, what: &str, fast: &Seen, reference: &Seen) {
     assert_eq!(fast.len(), reference.len(), "{what}");
     let mut worst = (0.0, "");
     for ((name, found), (reference_name, expected)) in fast.iter().zip(reference) {
         assert_eq!(name, reference_name, "{what}");
         let off = error(found, expected);
-        assert!(off <= TOLERANCE, "{what}: `{name}` differs by {off:.1e} of its range");
+        assert!(off <= tolerance, "{what}: `{name}` differs by {off:.1e} of its range");
         if off >= worst.0 {
             worst = (off, name);
         }
@@ -94,6 +99,16 @@ fn compare(what: &str, fast: &Seen, reference: &Seen) {
 
 /// Runs `forward` on both paths with a tracked input and compares results and gradients.
 fn check<M: Module>(what: &str, shape: [usize; 4], make: &dyn Fn() -> M, forward: &dyn Fn(&M, Map) -> Map) {
+    check_to(TOLERANCE, what, shape, make, forward);
+}
+
+fn check_to<M: Module>(
+    tolerance: f32,
+    what: &str,
+    shape: [usize; 4],
+    make: &dyn Fn() -> M,
+    forward: &dyn Fn(&M, Map) -> Map,
+) {
     let run = |path: Path| {
         let (module, x) = (make(), leaf("x", shape));
         let y = forward(&module, path.map(x.clone())).into_nchw();
@@ -103,7 +118,7 @@ fn check<M: Module>(what: &str, shape: [usize; 4], make: &dyn Fn() -> M, forward
         seen.extend(gradients(&module, &grads));
         seen
     };
-    compare(what, &run(Path::Fast), &run(Path::Reference));
+    compare_to(tolerance, what, &run(Path::Fast), &run(Path::Reference));
 }
 
 fn conv(what: &str, shape: [usize; 4], spec: ConvSpec, act: Act) {
@@ -198,6 +213,7 @@ fn linear_layers() {
                     Act::None => y,
                     Act::Relu => y.clamp_min(0.0),
                     Act::Relu6 => y.clamp(0.0, 6.0),
+                    other => panic!("{other:?} is not tried here"),
                 }
             };
             let mut seen = vec![("y".to_string(), values(&y))];
@@ -207,6 +223,51 @@ fn linear_layers() {
             seen
         };
         compare(&format!("linear {m}×{k}×{n}"), &run(true), &run(false));
+    }
+}
+
+/// Layers of transformers, to a tenth of the tolerance.
+fn tokens<M: Module>(what: &str, make: &dyn Fn() -> M, forward: &dyn Fn(&M, Tokens) -> Tokens) {
+    for shape in [[2, 24, 3, 5], [1, 24, 1, 1], [3, 24, 7, 7]] {
+        let what = format!("{what} on {shape:?}");
+        let forward = |m: &M, x| forward(m, Tokens::from_map(x)).into_map();
+        check_to(TOLERANCE / 10.0, &what, shape, make, &forward);
+    }
+}
+
+#[test]
+fn layers_of_transformers() {
+    let width = 24;
+    tokens("LayerNorm", &|| LayerNorm::new(width, 1e-6, &device()).map(&mut Fill), &|norm, x| norm.tokens(x));
+    tokens("attention", &|| Attention::new(width, 3, &device()).map(&mut Fill), &|layer, x| {
+        layer.forward(x.clone(), None, x)
+    });
+    let scale = || LayerNorm::new(width, 1e-6, &device()).map(&mut Fill).weight;
+    tokens(
+        "weighed attention",
+        &|| (Attention::new(width, 2, &device()).map(&mut Fill), scale()),
+        &|layer, x| layer.0.forward(x.clone(), Some(&layer.1), x),
+    );
+    for act in [Act::Gelu, Act::QuickGelu, Act::Relu] {
+        let make = || Mlp::<Linear>::new(width, 50, act, &device()).map(&mut Fill);
+        tokens(&format!("perceptron with {act:?}"), &make, &|mlp, x| mlp.forward(x.clone(), None, x));
+    }
+    let make = || Mlp::<Conv2d>::new(width, 48, Act::Gelu, &device()).with_grn(48, &device()).map(&mut Fill);
+    tokens("perceptron with response norm", &make, &|mlp, x| mlp.forward(x.clone(), None, x));
+}
+
+#[test]
+fn smooth_activations_and_gates() {
+    let nothing = || ConvSpec::new(1, 1, 1).init(&device());
+    for act in [Act::Gelu, Act::QuickGelu, Act::Silu, Act::Sigmoid, Act::HardSwish, Act::HardSigmoid] {
+        let what = format!("{act:?}");
+        check_to(TOLERANCE / 10.0, &what, [2, 19, 11, 14], &nothing, &|_, x| act.map(x));
+    }
+    let layer = |c_in, c_out| ConvSpec::new(c_in, c_out, 1).with_bias().init(&device()).map(&mut Fill);
+    for (act, gate) in [(Act::Silu, Act::Sigmoid), (Act::Relu, Act::HardSigmoid)] {
+        check("squeeze-and-excitation", [2, 20, 9, 7], &|| (layer(20, 6), layer(6, 20)), &|layers, x| {
+            squeeze_excite(x, &layers.0, &layers.1, act, gate)
+        });
     }
 }
 
@@ -238,6 +299,12 @@ fn networks_in_training() {
     whole("headstart_nano", false, [2, 3, 64, 64]);
     whole("mobilenetv2_100", false, [2, 3, 64, 64]);
     whole("tf_mobilenetv2_100", false, [2, 3, 64, 70]);
+    whole("seresnet18", false, [2, 3, 40, 48]);
+    whole("convnextv2_atto", false, [2, 3, 64, 70]);
+    whole("mobilenetv3_small_100", false, [2, 3, 64, 64]);
+    whole("efficientnet_b0", false, [2, 3, 64, 64]);
+    whole("vit_tiny_patch16_224", false, [2, 3, 64, 80]);
+    whole("deit3_small_patch16_224", false, [1, 3, 48, 48]);
 }
 
 /// The packed weights of inference follow the parameters.

@@ -11,11 +11,15 @@ use burn::tensor::Device;
 use formula::{Path, error, fixture, floats, network, pictures, values};
 use headstart::models::rows;
 use headstart::models::tap::Tap;
+use serde_json::Value;
 
 const TOLERANCE: f32 = 1e-4;
 
 fn check(name: &str) {
-    let case = &fixture("goldens.json")[name];
+    agree(name, &fixture("goldens.json")[name]);
+}
+
+fn agree(name: &str, case: &Value) {
     let (expected, tapped) = (floats(&case["logits"]), floats(&case["tap_values"]));
     let shape: Vec<usize> = floats(&case["input"]).iter().map(|v| *v as usize).collect();
     let tap_shape: Vec<usize> = floats(&case["tap_shape"]).iter().map(|v| *v as usize).collect();
@@ -71,8 +75,48 @@ fn mobilenets_agree_with_timm() {
 }
 
 #[test]
+fn relatives_of_resnet_agree_with_timm() {
+    ["seresnet18", "resnext50_32x4d"].into_iter().for_each(check);
+}
+
+#[test]
+fn convnexts_agree_with_timm() {
+    ["convnext_atto", "convnextv2_atto", "convnext_tiny"].into_iter().for_each(check);
+}
+
+#[test]
+fn networks_of_mobile_blocks_agree_with_timm() {
+    ["efficientnet_b0", "tf_efficientnetv2_b0", "mobilenetv3_small_100", "mobilenet_v3_small"]
+        .into_iter()
+        .for_each(check);
+}
+
+#[test]
+fn vits_agree_with_timm() {
+    ["vit_tiny_patch16_224", "deit3_small_patch16_224"].into_iter().for_each(check);
+}
+
+#[test]
+fn swins_agree_with_timm() {
+    check("swinv2_tiny_window8_256");
+}
+
+/// The networks whose results are not in git: see `tools/golden/models.py`.
+#[test]
+fn the_rest_of_the_zoo_agrees_where_asked_for() {
+    let Ok(folder) = std::env::var("HEADSTART_GOLDENS") else { return };
+    let text = std::fs::read_to_string(format!("{folder}/goldens.json")).expect("goldens.json");
+    let cases: Value = serde_json::from_str(&text).expect("valid JSON");
+    cases.as_object().expect("cases by name").iter().for_each(|(name, case)| agree(name, case));
+}
+
+#[test]
 fn every_row_has_a_golden() {
-    let goldens = fixture("goldens.json");
-    let lacking: Vec<&str> = rows().iter().map(|r| r.name).filter(|n| goldens.get(n).is_none()).collect();
+    let (goldens, on_demand) = (fixture("goldens.json"), fixture("on_demand.json"));
+    let on_demand: Vec<&str> =
+        on_demand.as_array().expect("names").iter().filter_map(Value::as_str).collect();
+    let lacking: Vec<&str> = (rows().iter().map(|r| r.name))
+        .filter(|n| goldens.get(n).is_none() && !on_demand.contains(n))
+        .collect();
     assert!(lacking.is_empty(), "no golden for {lacking:?}");
 }

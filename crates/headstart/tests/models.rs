@@ -16,6 +16,9 @@ use headstart::train::groups::{BatchNormPolicy, apply, resolve};
 
 const CLASSES: usize = 7;
 const SIDE: usize = 64;
+/// Beyond this many parameters only the structure is checked, unless its golden is in git: a smaller network of
+/// the family runs.
+const LARGE: usize = 30_000_000;
 
 /// Runs `check` for the rows in two halves, so that the test runner's threads share the work.
 fn each(part: usize, check: impl Fn(&'static Row)) {
@@ -25,6 +28,11 @@ fn each(part: usize, check: impl Fn(&'static Row)) {
 /// He-like weights keep every layer alive without training.
 fn build(row: &Row) -> Network {
     network(row.name, CLASSES, 4.0, &Device::flex().autodiff())
+}
+
+/// Zeros, which cost nothing.
+fn empty(row: &Row) -> Network {
+    Network::new(row.name, &ModelOptions::new(CLASSES), &Device::flex()).unwrap()
 }
 
 fn logits(net: &Network, x: Tensor<4>) -> Tensor<2> {
@@ -91,13 +99,22 @@ fn structure(row: &Row, net: &Network) {
 /// Names in every dialect are exactly those of the libraries.
 fn dialects(row: &Row, net: &Network) {
     let keys = &fixture("keys.json")[row.name];
+    if keys.is_null() {
+        // A golden on demand: a wrong name gives wrong values there.
+        return;
+    }
     for dialect in [Dialect::Own].iter().chain(net.dialects()) {
         let field = match dialect {
             Dialect::Own => "own",
             Dialect::Torchvision => "torchvision",
+            Dialect::TorchvisionOld => "torchvision_old",
             Dialect::Timm => "timm",
         };
-        let list = keys[field].as_array().unwrap_or_else(|| panic!("{}: no {field} names stored", row.name));
+        // Of families that the other library has in part, only the rows it has are stored.
+        let Some(list) = keys[field].as_array() else {
+            assert!(*dialect != Dialect::Own, "{}: no names stored", row.name);
+            continue;
+        };
         let expected: BTreeSet<String> =
             list.iter().map(|k| k.as_str().expect("a name").to_string()).collect();
         let found: Vec<String> = net.params().iter().map(|p| net.foreign(*dialect, &p.name)).collect();
@@ -109,22 +126,32 @@ fn dialects(row: &Row, net: &Network) {
     }
 }
 
+/// The tap of a group called `stem`.
+fn stem(name: &str) -> &'static str {
+    let starts = |prefixes: &[&str]| prefixes.iter().any(|p| name.starts_with(p));
+    if starts(&["vit", "deit", "swin"]) {
+        "patch_embed"
+    } else if starts(&["convnext"]) {
+        "stem"
+    } else if starts(&["mobilenet", "efficientnet", "tf_"]) {
+        "conv_stem"
+    } else {
+        "conv1"
+    }
+}
+
 /// Forward: shape, batches, taps, state.
 fn inference(row: &Row, net: &Network) {
     let device = Device::flex();
     let net = frozen(net);
     let x = pictures([2, 3, SIDE, SIDE], &device);
     let names: Vec<String> = net.groups().iter().map(|g| g.name.clone()).collect();
-    // Every group before the head offers its last map under its name; a ResNet's stem is `conv1`.
+    // Every group before the head offers its last map under its name, but for the stem.
     let points: Vec<&str> = names[..names.len() - 1]
         .iter()
         .map(String::as_str)
         .filter(|n| *n != "pre_logits")
-        .map(|n| match (n, row.name.starts_with("mobilenet") || row.name.starts_with("tf_")) {
-            ("stem", true) => "conv_stem",
-            ("stem", false) => "conv1",
-            (name, _) => name,
-        })
+        .map(|n| if n == "stem" { stem(row.name) } else { n })
         .collect();
     let mut tap = Tap::keep(&points);
     let both = net.forward(Path::Fast.map(x.clone()), &mut tap);
@@ -163,11 +190,14 @@ fn training(row: &Row, net: Network) {
 
 fn contract(row: &'static Row) {
     let started = std::time::Instant::now();
-    let net = build(row);
+    let large = row.params > LARGE && fixture("goldens.json")[row.name].is_null();
+    let net = if large { empty(row) } else { build(row) };
     structure(row, &net);
     dialects(row, &net);
-    inference(row, &net);
-    training(row, net);
+    if !large {
+        inference(row, &net);
+        training(row, net);
+    }
     println!("{:20} {:.1} s", row.name, started.elapsed().as_secs_f32());
 }
 
@@ -195,7 +225,18 @@ fn pictures_too_small_are_refused_with_what_works() {
 
 #[test]
 fn the_smallest_size_of_every_family_works() {
-    for name in ["headstart_nano", "alexnet", "vgg11", "mobilenetv2_100", "tf_mobilenetv2_100"] {
+    for name in [
+        "headstart_nano",
+        "alexnet",
+        "vgg11",
+        "mobilenetv2_100",
+        "tf_mobilenetv2_100",
+        "mobilenetv3_small_100",
+        "efficientnet_b0",
+        "convnext_atto",
+        "vit_tiny_patch16_224",
+        "swinv2_tiny_window8_256",
+    ] {
         let net = Network::new(name, &ModelOptions::new(2), &Device::flex()).unwrap();
         let min = net.row().min_size;
         for path in [Path::Fast, Path::Reference] {

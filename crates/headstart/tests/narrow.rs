@@ -22,6 +22,7 @@ fn features(model: &str, first: Option<usize>, precision: Precision) -> (Vec<usi
     match prefix.run(x, SIZE) {
         Flow::Flat(x) => (x.dims().to_vec(), host_values(&x)),
         Flow::Map(map) => (map.dims().to_vec(), host_values(&map.into_nhwc())),
+        Flow::Tokens(_) => panic!("{model} has no tokens"),
     }
 }
 

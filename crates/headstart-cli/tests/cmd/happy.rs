@@ -72,7 +72,7 @@ fn the_small_commands_answer() {
     let place = Place::new();
     assert!(place.good(&["models"]).contains("resnet18"));
     let models = place.json(&["models", "resnet1"]);
-    assert_eq!(models["models"].as_array().unwrap().len(), 3);
+    assert_eq!(models["models"].as_array().unwrap().len(), 7);
     let described = place.json(&["describe", "resnet18", "--freeze", "layer1"]);
     assert_eq!(described["params"], 11_689_512);
     assert!(place.good(&["describe", "resnet18"]).contains("layer4.1.conv2.weight"));

@@ -244,11 +244,12 @@ fn forward_packed_by(
 ///
 /// Panics if a length does not fit `shape`.
 pub fn forward(shape: &ConvShape, x: &[f32], w: &[f32], bias: Option<&[f32]>, y: &mut [f32]) {
-    forward_act(shape, x, w, bias, Act::None, y);
+    forward_act(Level::current(), shape, x, w, bias, Act::None, y);
 }
 
-/// Computes `y = act(conv(x) + bias)`, as [`forward`] does.
+/// Computes `y = act(conv(x) + bias)` at a level, as [`forward`] does.
 pub(crate) fn forward_act(
+    level: Level,
     shape: &ConvShape,
     x: &[f32],
     w: &[f32],
@@ -256,7 +257,7 @@ pub(crate) fn forward_act(
     act: Act,
     y: &mut [f32],
 ) {
-    forward_at(Level::current(), Algorithm::current(), shape, x, w, bias, act, y);
+    forward_at(level, Algorithm::current(), shape, x, w, bias, act, y);
 }
 
 #[allow(clippy::too_many_arguments)]
@@ -317,7 +318,12 @@ fn winograd_layer(s: &ConvShape) -> Option<Layer> {
 ///
 /// Panics if a length does not fit `shape`.
 pub fn backward_data(shape: &ConvShape, dy: &[f32], w: &[f32], dx: &mut [f32]) {
-    backward_data_at(Level::current(), Algorithm::current(), shape, dy, w, dx);
+    backward_data_level(Level::current(), shape, dy, w, dx);
+}
+
+/// Computes [`backward_data`] at a level.
+pub(crate) fn backward_data_level(level: Level, shape: &ConvShape, dy: &[f32], w: &[f32], dx: &mut [f32]) {
+    backward_data_at(level, Algorithm::current(), shape, dy, w, dx);
 }
 
 fn backward_data_at(
@@ -364,7 +370,8 @@ pub fn backward_weight(shape: &ConvShape, x: &[f32], dy: &[f32], dw: &mut [f32])
     backward_weight_at(Level::current(), shape, x, dy, dw);
 }
 
-fn backward_weight_at(level: Level, shape: &ConvShape, x: &[f32], dy: &[f32], dw: &mut [f32]) {
+/// Computes [`backward_weight`] at a level.
+pub(crate) fn backward_weight_at(level: Level, shape: &ConvShape, x: &[f32], dy: &[f32], dw: &mut [f32]) {
     shape.check();
     check_len("x", x.len(), shape.x_len());
     check_len("dy", dy.len(), shape.y_len());

@@ -3,6 +3,7 @@
 //! A linear layer is a 1x1 convolution over `m` pixels, so `conv` does the work; only the names
 //! of the dimensions differ. Small `m` (a classification head) is bound by reading the weights.
 
+use crate::Level;
 use crate::conv::{self, Act, ConvShape};
 
 /// Computes `y[m, n] = act(a[m, k] · b_t[n, k]ᵀ + bias[n])`.
@@ -19,7 +20,7 @@ pub fn gemm(
     act: Act,
     y: &mut [f32],
 ) {
-    conv::forward_act(&linear(m, n, k), a, b_t, bias, act, y);
+    conv::forward_act(Level::current(), &linear(m, n, k), a, b_t, bias, act, y);
 }
 
 /// Computes the gradient of the input of a linear layer, `dx[m, k] = dy[m, n] · w[n, k]`.

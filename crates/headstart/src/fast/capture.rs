@@ -60,14 +60,14 @@ struct Recorder {
 }
 
 /// Runs `work` on pictures `x [N, H, W, C]` and returns what it did, if all of it is understood: `work` must end in
-/// the last result that was written down.
-pub fn capture<const D: usize>(x: Tensor<4>, work: impl FnOnce(Tensor<4>) -> Tensor<D>) -> Option<Capture> {
+/// the last result that was written down; `None` from it is a result of another kind.
+pub fn capture(x: Tensor<4>, work: impl FnOnce(Tensor<4>) -> Option<Tensor<4>>) -> Option<Capture> {
     let [_, h, w, c] = x.dims();
     let start = plain(x.clone().into_dispatch())?;
     let range = range(start.as_slice::<f32>()?);
     let capture = Capture { steps: Vec::new(), size: [h, w, c], range };
     RECORDER.set(Some(Recorder { known: vec![start], capture, stray: false }));
-    let end = plain(work(x).into_dispatch());
+    let end = work(x).and_then(|y| plain(y.into_dispatch()));
     let recorder = RECORDER.take()?;
     let last = recorder.find(&end?)?;
     (!recorder.stray && last > 0 && last == recorder.capture.steps.len()).then_some(recorder.capture)

@@ -2,14 +2,17 @@
 //!
 //! Each operation exists three times: in `flex.rs` (gradients in `flex_grads.rs`), where tensors are slices and the kernels run; in
 //! `autodiff.rs`, where a tracked call records a step that calls the backward kernels; and here as a
-//! plain function on [`Tensor`], which is what `models/layers.rs` calls. Feature maps are
+//! plain function on [`Tensor`], which is what `models/layers/` calls. Feature maps are
 //! `[N, H, W, C]` and contiguous. Devices other than the CPU never come here.
 
 mod autodiff;
 mod capture;
 mod flex;
 mod flex_grads;
+mod gate;
+mod grads;
 mod plan;
+mod tokens;
 
 use burn::Tensor;
 use burn::backend::tensor::FloatTensor;
@@ -19,12 +22,17 @@ use burn::backend::{Autodiff, Backend, Dispatch, ExtensionType, Flex, backend_ex
 
 pub use capture::{Capture, capture};
 pub use flex::PackedSlot;
+pub use gate::gate;
+pub use headstart_kernels::optim::{AdamW, Sgd};
+pub use headstart_kernels::{Act as Clamp, Curve};
+pub use plan::{Plan, Precision};
+pub use tokens::{attention, curve, layer_norm};
+
+use grads::{FastGrads, NormGrads, NormGradsWanted, SavedNorm};
 use headstart_kernels::conv::ConvShape;
 use headstart_kernels::pool::PoolShape;
-pub use plan::{Plan, Precision};
 
-pub use headstart_kernels::Act;
-pub use headstart_kernels::optim::{AdamW, Sgd};
+use Clamp as Act;
 
 /// The fixed numbers of a convolution; the tensors bring the rest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -202,67 +210,6 @@ pub(crate) trait FastOps: Backend {
         rule: AdamW,
         step: u64,
     ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>);
-}
-
-/// The gradients of [`FastOps`], on slices.
-pub(crate) trait FastGrads: Backend {
-    fn conv_dx(
-        x: &[usize],
-        weight: FloatTensor<Self>,
-        dy: FloatTensor<Self>,
-        geometry: ConvGeometry,
-    ) -> FloatTensor<Self>;
-    fn conv_dw(
-        x: FloatTensor<Self>,
-        weight: &[usize],
-        dy: FloatTensor<Self>,
-        geometry: ConvGeometry,
-    ) -> FloatTensor<Self>;
-    fn channel_sum(dy: FloatTensor<Self>) -> FloatTensor<Self>;
-    fn act_backward(y: FloatTensor<Self>, dy: FloatTensor<Self>, act: Act) -> FloatTensor<Self>;
-    fn norm_backward(saved: SavedNorm<Self>, dy: FloatTensor<Self>, want: NormGradsWanted)
-    -> NormGrads<Self>;
-    /// Max pooling that also returns where each maximum was.
-    fn max_pool_winners(
-        x: FloatTensor<Self>,
-        geometry: PoolGeometry,
-    ) -> (FloatTensor<Self>, std::sync::Arc<Vec<u8>>);
-    fn max_pool_dx(
-        x: &[usize],
-        geometry: PoolGeometry,
-        winners: &[u8],
-        dy: FloatTensor<Self>,
-    ) -> FloatTensor<Self>;
-    fn avg_pool_dx(x: &[usize], dy: FloatTensor<Self>) -> FloatTensor<Self>;
-    fn linear_dx(weight: FloatTensor<Self>, dy: FloatTensor<Self>) -> FloatTensor<Self>;
-    fn linear_dw(x: FloatTensor<Self>, dy: FloatTensor<Self>) -> FloatTensor<Self>;
-}
-
-/// What a normalisation keeps for its backward pass.
-#[derive(Clone, Debug)]
-pub(crate) struct SavedNorm<B: Backend> {
-    pub x: FloatTensor<B>,
-    pub y: FloatTensor<B>,
-    pub scale: FloatTensor<B>,
-    pub mean: FloatTensor<B>,
-    pub var: FloatTensor<B>,
-    pub plan: NormPlan,
-}
-
-/// Which gradients a normalisation owes.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct NormGradsWanted {
-    pub x: bool,
-    pub affine: bool,
-    pub residual: bool,
-}
-
-/// The gradients of a normalisation.
-pub(crate) struct NormGrads<B: Backend> {
-    pub x: Option<FloatTensor<B>>,
-    pub scale: Option<FloatTensor<B>>,
-    pub shift: Option<FloatTensor<B>>,
-    pub residual: Option<FloatTensor<B>>,
 }
 
 /// Convolves `x [N, H, W, C]` with `weight [O, C/g, kh, kw]`, adds `bias`, applies `act`.

@@ -17,6 +17,10 @@ pub(super) fn draw(name: &str, shape: &[usize], inputs: Option<usize>, seed: u64
             let std = (2.0 / fan_out as f32).sqrt();
             (0..len).map(|_| rng.normal() * std).collect()
         }
+        // Swin V2's factor on cosines starts at ten.
+        _ if name.ends_with("logit_scale") => vec![10_f32.ln(); len],
+        // Positions and class tokens: timm's 0.02.
+        [_, _, _] => (0..len).map(|_| rng.normal() * 0.02).collect(),
         [_, fan_in] => {
             let bound = 1.0 / (*fan_in as f32).sqrt();
             (0..len).map(|_| rng.range(-bound, bound)).collect()
@@ -27,6 +31,8 @@ pub(super) fn draw(name: &str, shape: &[usize], inputs: Option<usize>, seed: u64
             (0..len).map(|_| rng.range(-bound, bound)).collect()
         }
         _ if name.ends_with(".weight") => vec![1.0; len],
+        // Branches weighed by LayerScale start almost switched off.
+        _ if name.ends_with(".gamma") => vec![1e-5; len],
         _ => vec![0.0; len],
     }
 }

@@ -74,6 +74,13 @@ impl Map {
         Map { x, channels_last: self.channels_last }
     }
 
+    /// Replaces the values by a function of `[N, H, W, C]`.
+    pub(super) fn over_nhwc(self, f: impl FnOnce(Tensor<4>) -> Tensor<4>) -> Map {
+        let channels_last = self.channels_last;
+        let x = f(self.into_nhwc());
+        Map { x: if channels_last { x } else { x.permute([0, 3, 1, 2]) }, channels_last }
+    }
+
     /// Flattens to `[N, C·H·W]` in PyTorch's order.
     pub fn flatten(self) -> Tensor<2> {
         let [n, c, h, w] = self.dims();

@@ -12,18 +12,25 @@ mod map;
 mod network;
 pub mod spec;
 pub mod tap;
+mod tokens;
 
 mod alexnet;
+mod convnext;
+mod efficientnet;
+mod mbconv;
 mod mobilenetv2;
+mod mobilenetv3;
 mod resnet;
+mod swinv2;
 mod vgg;
+mod vit;
 
 use burn::Tensor;
 use burn::module::Module;
 use burn::tensor::Device;
 
 use crate::error::{Error, Result};
-use layers::Map;
+use layers::{Map, Tokens};
 use spec::{Group, Row, Variant, Weights};
 use tap::Tap;
 
@@ -37,6 +44,8 @@ pub use network::{Network, ParamInfo, frozen};
 pub enum Flow {
     /// Unpooled features.
     Map(Map),
+    /// Unpooled features as a sequence.
+    Tokens(Tokens),
     /// `[N, C]`.
     Flat(Tensor<2>),
 }
@@ -46,7 +55,15 @@ impl Flow {
     pub fn map(self) -> Map {
         match self {
             Flow::Map(map) => map,
-            Flow::Flat(_) => panic!("a group before the pooling received an embedding"),
+            _ => panic!("a group before the pooling received an embedding or tokens"),
+        }
+    }
+
+    /// Returns the tokens; the caller knows it has made them and not pooled yet.
+    pub fn tokens(self) -> Tokens {
+        match self {
+            Flow::Tokens(tokens) => tokens,
+            _ => panic!("a transformer's block received no tokens"),
         }
     }
 
@@ -54,7 +71,7 @@ impl Flow {
     pub fn flat(self) -> Tensor<2> {
         match self {
             Flow::Flat(x) => x,
-            Flow::Map(_) => panic!("a group after the pooling received feature maps"),
+            _ => panic!("a group after the pooling received feature maps"),
         }
     }
 }
@@ -66,6 +83,8 @@ pub enum Dialect {
     Own,
     /// torchvision's.
     Torchvision,
+    /// torchvision's of files older than its current names.
+    TorchvisionOld,
     /// timm's.
     Timm,
 }
@@ -203,6 +222,11 @@ families! {
     AlexNet = alexnet,
     Vgg = vgg,
     MobileNetV2 = mobilenetv2,
+    MobileNetV3 = mobilenetv3,
+    EfficientNet = efficientnet,
+    ConvNext = convnext,
+    ViT = vit,
+    SwinV2 = swinv2,
 }
 
 /// Lists every dialect a network's checkpoints may use, its own first.

@@ -11,109 +11,62 @@
 //! | resnet101  | 44 549 160 |
 //! | resnet152  | 60 192 808 |
 //!
+//! Its relatives change one thing each: ResNeXt (Xie et al. 2017) and wide ResNets (Zagoruyko & Komodakis 2016)
+//! the groups and the width of the 3×3, SE-ResNets (Hu, Shen & Sun 2018) weigh the channels of each branch.
 //! `headstart_nano` is a narrow ten-layer member whose weights ship inside the program.
+
+mod rows;
 
 use burn::module::Module;
 use burn::tensor::Device;
 
-use super::layers::{Act, BatchNorm, Conv2d, ConvSpec, Map, conv_bn_act, global_avg_pool, max_pool};
-use super::spec::{Filter, Group, InputSpec, Place, Row, TimmName, Variant, Weights};
+use super::layers::{
+    Act, BatchNorm, Conv2d, ConvSpec, Map, conv_bn_act, global_avg_pool, max_pool, squeeze_excite,
+};
+use super::spec::{Group, Variant};
 use super::tap::Tap;
 use super::{Family, Flow, ModelOptions};
 
-/// Depths of the four stages, block type, and channels of the first stage.
-#[derive(Debug)]
+/// Depths of the four stages, block type, channels of the first stage, and what the relatives change.
+#[derive(Clone, Copy, Debug)]
 pub struct Args {
     depths: [usize; 4],
     bottleneck: bool,
     width: usize,
+    /// Groups of a bottleneck's 3×3, and its channels for 64 of the stage.
+    groups: usize,
+    base: usize,
+    /// Squeeze-and-excitation at the end of each branch.
+    se: bool,
 }
 
-const PAPER: &str = "https://arxiv.org/abs/1512.03385";
-const BILINEAR: InputSpec = InputSpec::imagenet(Filter::Bilinear);
-const BICUBIC: InputSpec = InputSpec::imagenet(Filter::Bicubic);
+impl Args {
+    pub(super) const fn basic(depths: [usize; 4]) -> Self {
+        Self { depths, bottleneck: false, width: 64, groups: 1, base: 64, se: false }
+    }
 
-const fn row(name: &'static str, num_features: usize, params: usize, weights: &'static [Weights]) -> Row {
-    let timm = Some(TimmName { architecture: name, model_args: None });
-    Row { name, num_features, params, min_size: 32, input: BILINEAR, paper: PAPER, timm, weights }
+    pub(super) const fn bottleneck(depths: [usize; 4]) -> Self {
+        Self { bottleneck: true, ..Self::basic(depths) }
+    }
+
+    /// 3×3 convolutions in groups, with other channels for 64 of the stage.
+    pub(super) const fn groups(self, groups: usize, base: usize) -> Self {
+        Self { groups, base, ..self }
+    }
+
+    pub(super) const fn se(self) -> Self {
+        Self { se: true, ..self }
+    }
+
+    pub(super) const fn width(self, width: usize) -> Self {
+        Self { width, ..self }
+    }
+
+    /// Channels inside a bottleneck of a stage.
+    fn inner(&self, stage: usize) -> usize {
+        if self.bottleneck { stage * self.base / 64 * self.groups } else { stage }
+    }
 }
-
-const VARIANTS: &[Variant<Args>] = &[
-    Variant {
-        row: row(
-            "resnet18",
-            512,
-            11_689_512,
-            &[
-                Weights::torchvision("tv_in1k", "resnet18-f37072fd.pth", BILINEAR, 69.758),
-                Weights::hub("a1_in1k", "timm/resnet18.a1_in1k", BICUBIC),
-            ],
-        ),
-        args: Args { depths: [2, 2, 2, 2], bottleneck: false, width: 64 },
-    },
-    Variant {
-        row: row(
-            "resnet34",
-            512,
-            21_797_672,
-            &[
-                Weights::torchvision("tv_in1k", "resnet34-b627a593.pth", BILINEAR, 73.314),
-                Weights::hub("a1_in1k", "timm/resnet34.a1_in1k", BICUBIC),
-            ],
-        ),
-        args: Args { depths: [3, 4, 6, 3], bottleneck: false, width: 64 },
-    },
-    Variant {
-        row: row(
-            "resnet50",
-            2048,
-            25_557_032,
-            &[
-                Weights::torchvision("tv_in1k", "resnet50-0676ba61.pth", BILINEAR, 76.130),
-                Weights::torchvision("tv2_in1k", "resnet50-11ad3fa6.pth", BILINEAR.crop(0.965), 80.858),
-                Weights::hub("a1_in1k", "timm/resnet50.a1_in1k", BICUBIC.crop(0.95)),
-            ],
-        ),
-        args: Args { depths: [3, 4, 6, 3], bottleneck: true, width: 64 },
-    },
-    Variant {
-        row: row(
-            "resnet101",
-            2048,
-            44_549_160,
-            &[Weights::hub("a1_in1k", "timm/resnet101.a1_in1k", BICUBIC.crop(0.95))],
-        ),
-        args: Args { depths: [3, 4, 23, 3], bottleneck: true, width: 64 },
-    },
-    Variant {
-        row: row(
-            "resnet152",
-            2048,
-            60_192_808,
-            &[Weights::hub("a1_in1k", "timm/resnet152.a1_in1k", BICUBIC.crop(0.95))],
-        ),
-        args: Args { depths: [3, 8, 36, 3], bottleneck: true, width: 64 },
-    },
-    Variant {
-        row: Row {
-            name: "headstart_nano",
-            num_features: 256,
-            params: 1_487_240,
-            min_size: 32,
-            input: BILINEAR.sized(96),
-            paper: PAPER,
-            timm: None,
-            weights: &[Weights {
-                tag: "formula",
-                place: Place::Embedded,
-                input: BILINEAR.sized(96),
-                license: "MIT OR Apache-2.0",
-                top1: None,
-            }],
-        },
-        args: Args { depths: [1, 1, 1, 1], bottleneck: false, width: 32 },
-    },
-];
 
 /// Two 3×3 convolutions, or 1×1, 3×3, 1×1, around a shortcut.
 #[derive(Module, Debug)]
@@ -124,26 +77,49 @@ struct Block {
     bn2: BatchNorm,
     conv3: Option<Conv2d>,
     bn3: Option<BatchNorm>,
+    se: Option<Se>,
     downsample: Option<(Conv2d, BatchNorm)>,
 }
 
+/// The two layers of squeeze-and-excitation: to a sixteenth of the channels and back.
+#[derive(Module, Debug)]
+struct Se {
+    fc1: Conv2d,
+    fc2: Conv2d,
+}
+
+impl Se {
+    fn new(channels: usize, device: &Device) -> Self {
+        let fewer = (channels / 16 + 4).max(8) / 8 * 8;
+        let layer = |c_in, c_out| ConvSpec::new(c_in, c_out, 1).with_bias().init(device);
+        Self { fc1: layer(channels, fewer), fc2: layer(fewer, channels) }
+    }
+
+    fn forward(&self, x: Map) -> Map {
+        squeeze_excite(x, &self.fc1, &self.fc2, Act::Relu, Act::Sigmoid)
+    }
+}
+
 impl Block {
-    fn new(c_in: usize, width: usize, stride: usize, bottleneck: bool, eps: f64, device: &Device) -> Self {
+    fn new(args: &Args, c_in: usize, width: usize, stride: usize, eps: f64, device: &Device) -> Self {
+        let (bottleneck, inner) = (args.bottleneck, args.inner(width));
         let c_out = if bottleneck { width * 4 } else { width };
         let bn = |channels| BatchNorm::new(channels, eps, device);
         let shortcut = stride != 1 || c_in != c_out;
         let (first, second) = if bottleneck {
-            (ConvSpec::new(c_in, width, 1), ConvSpec::new(width, width, 3).stride(stride))
+            let middle = ConvSpec::new(inner, inner, 3).stride(stride).groups(args.groups);
+            (ConvSpec::new(c_in, inner, 1), middle)
         } else {
-            (ConvSpec::new(c_in, width, 3).stride(stride), ConvSpec::new(width, width, 3))
+            (ConvSpec::new(c_in, inner, 3).stride(stride), ConvSpec::new(inner, inner, 3))
         };
         Self {
             conv1: first.init(device),
-            bn1: bn(width),
+            bn1: bn(inner),
             conv2: second.init(device),
-            bn2: bn(width),
-            conv3: bottleneck.then(|| ConvSpec::new(width, c_out, 1).init(device)),
+            bn2: bn(inner),
+            conv3: bottleneck.then(|| ConvSpec::new(inner, c_out, 1).init(device)),
             bn3: bottleneck.then(|| bn(c_out)),
+            se: args.se.then(|| Se::new(c_out, device)),
             downsample: shortcut
                 .then(|| (ConvSpec::new(c_in, c_out, 1).stride(stride).init(device), bn(c_out))),
         }
@@ -155,12 +131,16 @@ impl Block {
             None => x.clone(),
         };
         let y = conv_bn_act(&self.conv1, &self.bn1, x, None, Act::Relu);
-        match (&self.conv3, &self.bn3) {
-            (Some(conv3), Some(bn3)) => {
-                let y = conv_bn_act(&self.conv2, &self.bn2, y, None, Act::Relu);
-                conv_bn_act(conv3, bn3, y, Some(shortcut), Act::Relu)
+        let (y, conv, bn) = match (&self.conv3, &self.bn3) {
+            (Some(conv3), Some(bn3)) => (conv_bn_act(&self.conv2, &self.bn2, y, None, Act::Relu), conv3, bn3),
+            _ => (y, &self.conv2, &self.bn2),
+        };
+        match &self.se {
+            None => conv_bn_act(conv, bn, y, Some(shortcut), Act::Relu),
+            Some(se) => {
+                let y = se.forward(conv_bn_act(conv, bn, y, None, Act::None));
+                Act::Relu.map(y.plus(shortcut))
             }
-            _ => conv_bn_act(&self.conv2, &self.bn2, y, Some(shortcut), Act::Relu),
         }
     }
 }
@@ -192,18 +172,18 @@ fn stage(blocks: &[Block], name: &str, mut x: Map, tap: &mut Tap) -> Map {
 
 impl Family for ResNet {
     type Args = Args;
-    const VARIANTS: &'static [Variant<Args>] = VARIANTS;
+    const VARIANTS: &'static [Variant<Args>] = rows::VARIANTS;
     const CLASSIFIER: &'static str = "fc";
 
     fn new(variant: &Variant<Args>, options: &ModelOptions, device: &Device) -> Self {
-        let Args { depths, bottleneck, width } = variant.args;
+        let args = &variant.args;
+        let Args { depths, bottleneck, width, .. } = *args;
         let eps = options.bn_eps.unwrap_or(1e-5);
         let mut channels = width;
         let mut stages = depths.iter().enumerate().map(|(i, &depth)| {
             let (width, stride) = (width << i, if i == 0 { 1 } else { 2 });
             let blocks = (0..depth).map(|j| {
-                let block =
-                    Block::new(channels, width, if j == 0 { stride } else { 1 }, bottleneck, eps, device);
+                let block = Block::new(args, channels, width, if j == 0 { stride } else { 1 }, eps, device);
                 channels = if bottleneck { width * 4 } else { width };
                 block
             });

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use burn::Tensor;
 
-use super::layers::Map;
+use super::layers::{Map, Tokens};
 
 /// Collects the intermediates whose names were asked for.
 #[derive(Debug, Default)]
@@ -80,6 +80,15 @@ impl Tap {
         };
         self.kept.push((name.to_string(), Seen { map: x.clone(), leaf }));
         x
+    }
+
+    /// Offers the cells of `x` as a map, as [`Tap::at`] does.
+    pub fn tokens(&mut self, name: &str, x: Tokens) -> Tokens {
+        if !self.wanted.iter().any(|w| w == name) {
+            return x;
+        }
+        let seen = self.at(name, x.clone().into_map());
+        if self.with_grads { x.with_map(seen) } else { x }
     }
 
     /// Returns the kept intermediate of that name.

@@ -315,6 +315,7 @@ impl Learner<'_> {
         }
         match self.prefix.run(batch.x, size) {
             Flow::Flat(x) => Flow::Flat(x.to_device(device)),
+            Flow::Tokens(x) => Flow::Tokens(x.to_device(device)),
             Flow::Map(map) => Flow::Map(map.to_device(device)),
         }
     }

@@ -20,7 +20,7 @@ use super::observer::{Event, Observer};
 use super::photos::Photos;
 use crate::error::{Error, Result};
 use crate::fast::{Capture, Plan, Precision, capture};
-use crate::models::layers::Map;
+use crate::models::layers::{Map, Tokens};
 use crate::models::tap::Tap;
 use crate::models::{Flow, Network, values};
 
@@ -39,6 +39,8 @@ pub struct CacheLimits {
 #[derive(Debug)]
 pub struct Features {
     shape: Vec<usize>,
+    /// Of tokens, the grid.
+    grid: [usize; 2],
     pictures: usize,
     store: Store,
     /// Label of each picture.
@@ -80,17 +82,20 @@ impl Features {
                 }
             }
         }
-        Ok(to_flow(rows, picks.len(), &self.shape, device))
+        Ok(to_flow(rows, picks.len(), &self.shape, self.grid, device))
     }
 }
 
-fn to_flow(rows: Vec<f32>, n: usize, shape: &[usize], device: &Device) -> Flow {
+fn to_flow(rows: Vec<f32>, n: usize, shape: &[usize], grid: [usize; 2], device: &Device) -> Flow {
     match shape {
         [c] => Flow::Flat(Tensor::from_data(TensorData::new(rows, [n, *c]), device)),
+        [t, c] => {
+            Flow::Tokens(Tokens::new(Tensor::from_data(TensorData::new(rows, [n, *t, *c]), device), grid))
+        }
         [h, w, c] => {
             Flow::Map(Map::from_nhwc(Tensor::from_data(TensorData::new(rows, [n, *h, *w, *c]), device)))
         }
-        other => panic!("features are [C] or [H, W, C], not {other:?}"),
+        other => panic!("features are [C], [T, C] or [H, W, C], not {other:?}"),
     }
 }
 
@@ -168,11 +173,12 @@ impl Prefix {
         (1..=until).rev().find_map(|groups| {
             let run = |x| self.network.run(0..groups, Flow::Map(Map::from_nhwc(x)), &mut Tap::off());
             let found = capture(x.clone(), |x| match run(x) {
-                Flow::Map(map) => map.into_nhwc(),
+                Flow::Map(map) => Some(map.into_nhwc()),
                 Flow::Flat(x) => {
                     let [n, c] = x.dims();
-                    x.reshape([n, 1, 1, c])
+                    Some(x.reshape([n, 1, 1, c]))
                 }
+                Flow::Tokens(_) => None,
             });
             found.map(|capture| (capture, groups))
         })
@@ -221,7 +227,7 @@ impl FeatureCache {
         }
         let before = prefix.network.groups()[prefix.first].name.clone();
         let pictures = photos.len();
-        let mut shape = Vec::new();
+        let (mut shape, mut grid) = (Vec::new(), [0; 2]);
         let mut sink: Option<Sink> = None;
         let mut done = 0;
         for view in 0..views {
@@ -232,6 +238,12 @@ impl FeatureCache {
                     Flow::Flat(x) => {
                         shape = vec![x.dims()[1]];
                         values(&x)
+                    }
+                    Flow::Tokens(x) => {
+                        grid = x.grid();
+                        let [_, t, c] = x.dims();
+                        shape = vec![t, c];
+                        values(&x.into_tensor())
                     }
                     Flow::Map(map) => {
                         let [_, c, h, w] = map.dims();
@@ -264,7 +276,7 @@ impl FeatureCache {
             Some(Sink::Memory(all)) => Store::Memory(all),
             Some(Sink::Disk(file, path)) => Store::Disk { file, path },
         };
-        let features = Rc::new(Features { shape, pictures, store, labels: photos.labels() });
+        let features = Rc::new(Features { shape, grid, pictures, store, labels: photos.labels() });
         self.known.insert(key, Rc::clone(&features));
         Ok(Some(features))
     }

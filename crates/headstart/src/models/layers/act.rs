@@ -1,0 +1,87 @@
+//! Activations by name, whichever kernel applies them.
+
+use burn::Tensor;
+use burn::tensor::activation;
+
+use super::{Map, Tokens};
+use crate::fast::{self, Clamp, Curve};
+
+/// An activation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
+pub enum Act {
+    /// Nothing.
+    #[default]
+    None,
+    /// `max(x, 0)`.
+    Relu,
+    /// `min(max(x, 0), 6)`.
+    Relu6,
+    /// `x Φ(x)`, with the error function itself.
+    Gelu,
+    /// `x σ(1.702 x)`: CLIP's.
+    QuickGelu,
+    /// `x σ(x)`.
+    Silu,
+    /// `σ(x)`.
+    Sigmoid,
+    /// `x · min(max(x + 3, 0), 6) / 6`.
+    HardSwish,
+    /// `min(max(x + 3, 0), 6) / 6`.
+    HardSigmoid,
+}
+
+impl Act {
+    /// The part that kernels apply on their way out.
+    pub(super) fn clamp(self) -> Clamp {
+        match self {
+            Act::Relu => Clamp::Relu,
+            Act::Relu6 => Clamp::Relu6,
+            _ => Clamp::None,
+        }
+    }
+
+    /// The part that is left after [`Act::clamp`].
+    pub(super) fn finish<const D: usize>(self, x: Tensor<D>) -> Tensor<D> {
+        let curve = match self {
+            Act::None | Act::Relu | Act::Relu6 => return x,
+            Act::Gelu => Curve::Gelu,
+            Act::QuickGelu => Curve::QuickGelu,
+            Act::Silu => Curve::Silu,
+            Act::Sigmoid => Curve::Sigmoid,
+            Act::HardSwish => Curve::HardSwish,
+            Act::HardSigmoid => Curve::HardSigmoid,
+        };
+        fast::curve(x, curve)
+    }
+
+    /// Applies all of it with Burn's operations.
+    pub(super) fn reference<const D: usize>(self, x: Tensor<D>) -> Tensor<D> {
+        let ramp = |x: Tensor<D>| (x + 3.0).clamp(0.0, 6.0) / 6.0;
+        match self {
+            Act::None => x,
+            Act::Relu => activation::relu(x),
+            Act::Relu6 => x.clamp(0.0, 6.0),
+            Act::Gelu => activation::gelu(x),
+            Act::QuickGelu => x.clone() * activation::sigmoid(x * 1.702),
+            Act::Silu => activation::silu(x),
+            Act::Sigmoid => activation::sigmoid(x),
+            Act::HardSwish => x.clone() * ramp(x),
+            Act::HardSigmoid => ramp(x),
+        }
+    }
+
+    /// Applies it to a map.
+    pub fn map(self, x: Map) -> Map {
+        let y = x.x.clone();
+        match (x.channels_last, self.clamp()) {
+            (true, Clamp::None) => x.with(self.finish(y)),
+            _ => x.with(self.reference(y)),
+        }
+    }
+
+    /// Applies it to tokens.
+    pub fn tokens(self, x: Tokens) -> Tokens {
+        let fast = x.is_fast() && self.clamp() == Clamp::None;
+        x.apply(|x| if fast { self.finish(x) } else { self.reference(x) })
+    }
+}

@@ -1,0 +1,108 @@
+//! The two halves of a transformer's block: attention between tokens, and a perceptron on each.
+
+use burn::Tensor;
+use burn::module::{Module, Param};
+use burn::tensor::{Device, activation};
+
+use super::{Act, Dense, GlobalResponseNorm, Linear, Tokens};
+use crate::fast;
+
+/// Multi-head self-attention: Vaswani et al., "Attention Is All You Need", 2017.
+#[derive(Module, Debug)]
+pub struct Attention {
+    /// Queries, keys and values of all heads, `[3C, C]`.
+    pub qkv: Linear,
+    /// What joins the heads, `[C, C]`.
+    pub proj: Linear,
+    #[module(skip)]
+    heads: usize,
+}
+
+impl Attention {
+    /// Makes the layer for `width` channels, all zeros.
+    pub fn new(width: usize, heads: usize, device: &Device) -> Self {
+        let linear = |outputs| Linear::new(width, outputs, device);
+        Self { qkv: linear(3 * width), proj: linear(width), heads }
+    }
+
+    /// Attends; with `scale`, weighs the result; adds it to `residual`.
+    pub fn forward(&self, x: Tokens, scale: Option<&Param<Tensor<1>>>, residual: Tokens) -> Tokens {
+        let width = x.dims()[2];
+        let factor = ((width / self.heads) as f64).powf(-0.5);
+        let fast = x.is_fast();
+        let qkv = self.qkv.tokens(x, Act::None);
+        let y = qkv.apply(|qkv| {
+            if fast {
+                fast::attention(qkv, self.heads, factor as f32)
+            } else {
+                reference(qkv, self.heads, factor)
+            }
+        });
+        self.proj.join(y, scale, residual)
+    }
+}
+
+fn reference(qkv: Tensor<3>, heads: usize, factor: f64) -> Tensor<3> {
+    let [n, t, c3] = qkv.dims();
+    let split = qkv.reshape([n, t, 3, heads, c3 / 3 / heads]).permute([2, 0, 3, 1, 4]);
+    let part = |i: usize| split.clone().narrow(0, i, 1).squeeze_dim::<4>(0); // [N, heads, T, d]
+    let p = activation::softmax((part(0) * factor).matmul(part(1).swap_dims(2, 3)), 3);
+    p.matmul(part(2)).permute([0, 2, 1, 3]).reshape([n, t, c3 / 3])
+}
+
+/// A learned factor for each channel of a branch: Touvron et al., "Going deeper with image transformers", 2021.
+#[derive(Module, Debug)]
+pub struct LayerScale {
+    /// The factors.
+    pub gamma: Param<Tensor<1>>,
+}
+
+impl LayerScale {
+    /// Makes the layer for `width` channels, all zeros.
+    pub fn new(width: usize, device: &Device) -> Self {
+        Self { gamma: Param::from_tensor(Tensor::zeros([width], device)) }
+    }
+}
+
+/// Two linear layers with an activation between them.
+#[derive(Module, Debug)]
+pub struct Mlp<L: Module> {
+    /// To the hidden width.
+    pub fc1: L,
+    /// Weighs the hidden channels.
+    pub grn: Option<GlobalResponseNorm>,
+    /// Back.
+    pub fc2: L,
+    #[module(skip)]
+    act: Act,
+}
+
+impl<L: Dense> Mlp<L> {
+    /// Makes the layer, all zeros.
+    pub fn new(width: usize, hidden: usize, act: Act, device: &Device) -> Self {
+        Self { fc1: L::make(width, hidden, device), grn: None, fc2: L::make(hidden, width, device), act }
+    }
+
+    /// Adds a response norm between the two.
+    pub fn with_grn(self, hidden: usize, device: &Device) -> Self {
+        Self { grn: Some(GlobalResponseNorm::new(hidden, device)), ..self }
+    }
+
+    /// Runs both; with `scale`, weighs the result; adds it to `residual`.
+    pub fn forward(&self, x: Tokens, scale: Option<&Param<Tensor<1>>>, residual: Tokens) -> Tokens {
+        self.fc2.join(self.hidden(x), scale, residual)
+    }
+
+    /// Runs both and adds nothing.
+    pub fn plain(&self, x: Tokens) -> Tokens {
+        self.fc2.tokens(self.hidden(x), Act::None)
+    }
+
+    fn hidden(&self, x: Tokens) -> Tokens {
+        let x = self.fc1.tokens(x, self.act);
+        match &self.grn {
+            Some(grn) => grn.tokens(x),
+            None => x,
+        }
+    }
+}

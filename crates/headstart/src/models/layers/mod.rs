@@ -1,0 +1,44 @@
+//! The layers networks are made of, with the checkpoint's field names and two ways to run.
+//!
+//! A [`Map`] knows its memory layout: channels last on the CPU, where the operations of
+//! [`crate::fast`] run, channels first elsewhere, where Burn's own do. [`Tokens`] know which of the two
+//! they take. Model files never see which. Parameters start at zero; `init.rs` draws them or a checkpoint
+//! brings them.
+
+mod act;
+mod attention;
+mod batch_norm;
+mod conv;
+mod gate;
+mod layer_norm;
+mod linear;
+mod pool;
+mod pos_embed;
+mod window;
+
+use burn::Tensor;
+
+pub use super::map::Map;
+pub(crate) use super::map::is_cpu;
+pub use super::tokens::Tokens;
+pub use act::Act;
+pub use attention::{Attention, LayerScale, Mlp};
+pub use batch_norm::BatchNorm;
+pub use conv::{Conv2d, ConvSpec, Padding, conv_bn_act};
+pub use gate::{GlobalResponseNorm, squeeze_excite};
+pub use layer_norm::LayerNorm;
+pub use linear::{Dense, Linear};
+pub use pool::{adaptive_avg_pool, global_avg_pool, max_pool};
+pub use pos_embed::resample_pos_embed;
+pub use window::{WindowAttention, pad};
+
+/// Leaves the autodiff graph if there is one.
+trait InnerOrSelf {
+    fn inner_or_self(self) -> Self;
+}
+
+impl<const D: usize> InnerOrSelf for Tensor<D> {
+    fn inner_or_self(self) -> Self {
+        if self.is_autodiff() { self.inner() } else { self }
+    }
+}

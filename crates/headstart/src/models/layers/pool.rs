@@ -1,0 +1,37 @@
+//! Pooling.
+
+use burn::Tensor;
+use burn::tensor::module;
+use burn::tensor::ops::MaxPoolOptions;
+
+use super::Map;
+use crate::fast::{self, PoolGeometry};
+
+/// Max-pools with an even padding.
+pub fn max_pool(x: Map, kernel: usize, stride: usize, pad: usize) -> Map {
+    if x.channels_last {
+        return x.with(fast::max_pool(x.x.clone(), PoolGeometry { kernel, stride, pad }));
+    }
+    let options = MaxPoolOptions {
+        kernel_size: [kernel; 2],
+        stride: [stride; 2],
+        padding: [(pad, pad); 2],
+        dilation: [1; 2],
+        ceil_mode: false,
+    };
+    x.with(module::max_pool2d(x.x.clone(), options))
+}
+
+/// Averages to a given height and width: `AdaptiveAvgPool2d`.
+pub fn adaptive_avg_pool(x: Map, size: [usize; 2]) -> Map {
+    if x.channels_last {
+        return x.with(fast::avg_pool(x.x.clone(), size));
+    }
+    x.with(module::adaptive_avg_pool2d(x.x.clone(), size))
+}
+
+/// Averages over height and width: `[N, C, H, W]` → `[N, C]`.
+pub fn global_avg_pool(x: Map) -> Tensor<2> {
+    let [n, c, ..] = x.dims();
+    adaptive_avg_pool(x, [1, 1]).x.reshape([n, c])
+}
