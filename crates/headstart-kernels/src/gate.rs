@@ -105,7 +105,8 @@ mod tests {
                 (0..x.len()).for_each(|i| sums[at(i)] += f64::from(x[i]) * f64::from(dy[i]));
                 let mut got = vec![9.0; n * c];
                 backward_gate_at(level, &x, &dy, c, &mut got);
-                assert_close(&got, &sums, 3e-6, level.name());
+                // Signed terms cancel: errors are relative to the sum of their sizes.
+                assert_close(&got, &sums, 1e-5, level.name());
             }
         }
     }

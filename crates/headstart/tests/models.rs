@@ -11,7 +11,7 @@ use burn::tensor::{Device, Gradients};
 use formula::{Path, error, fixture, network, pictures, uniform, values};
 use headstart::models::spec::Row;
 use headstart::models::tap::Tap;
-use headstart::models::{Dialect, HeadSpec, ModelOptions, Network, frozen, rows};
+use headstart::models::{Dialect, Flow, HeadSpec, ModelOptions, Network, frozen, rows};
 use headstart::train::groups::{BatchNormPolicy, apply, resolve};
 
 const CLASSES: usize = 7;
@@ -259,6 +259,22 @@ fn a_long_head_has_numbered_names_in_every_dialect() {
     assert_eq!(names[0], "classifier.1.0.weight");
     assert_eq!(names.last().unwrap(), "classifier.1.5.bias");
     assert!(net.params().iter().all(|p| net.groups().iter().filter(|g| g.owns(&p.name)).count() == 1));
+}
+
+#[test]
+fn tokens_go_from_a_frozen_prefix_to_a_trained_tail() {
+    let (plain, tracked) = (Device::flex(), Device::flex().autodiff());
+    let net = network("vit_tiny_patch16_224", 3, 3.0, &tracked);
+    let inference = frozen(&net);
+    let x = || Flow::Map(Path::Fast.map(pictures([2, 3, 48, 64], &plain)));
+    let groups = net.groups().len();
+    let whole = inference.run(0..groups, x(), &mut Tap::off()).flat();
+    let features = inference.run(0..5, x(), &mut Tap::off()).tokens();
+    assert_eq!((features.grid(), features.extra()), ([3, 4], 1));
+    let tail = net.run(5..groups, Flow::Tokens(features.to_device(&tracked)), &mut Tap::off()).flat();
+    assert!(error(&values(&tail), &values(&whole)) < 1e-5);
+    assert!(net.params().iter().any(|p| p.trainable));
+    tail.sum().backward();
 }
 
 #[test]
