@@ -29,8 +29,8 @@ use tap::Tap;
 
 pub use head::HeadSpec;
 pub use network::values as host_values;
-pub(crate) use network::values;
 pub use network::{Network, ParamInfo, frozen};
+pub(crate) use network::{is_buffer, values};
 
 /// What flows between groups: feature maps, or embeddings once pooled.
 #[derive(Clone, Debug)]

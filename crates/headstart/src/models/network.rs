@@ -175,6 +175,17 @@ impl Network {
         list
     }
 
+    /// Copies out the tensors `wanted` names: name, shape, values.
+    pub fn state_of(&self, wanted: &dyn Fn(&str) -> bool) -> Vec<(String, Vec<usize>, Vec<f32>)> {
+        let mut list = Vec::new();
+        self.each(&mut |name, shape, _, values| {
+            if wanted(&name) {
+                list.push((name, shape, values()));
+            }
+        });
+        list
+    }
+
     fn each(&self, f: &mut EachFn<'_>) {
         self.visit(&mut Walk { network: self, path: Vec::new(), f });
     }

@@ -81,7 +81,7 @@ pub fn pretrain(model: &str, p: &Pretraining, observer: &mut dyn Observer) -> Re
     let set = groups::resolve(&["all".to_string()], BatchNormPolicy::Train, &network)?;
     let mut network = groups::apply(&set, network.train());
     let mut optimizer = Optimizer::new(OptimizerSpec::Sgd { momentum: 0.9, weight_decay: 1e-4 });
-    let schedule = Schedule::OneCycle { pct_start: 0.15, div: 10.0, div_final: 1e4 };
+    let schedule = Schedule::OneCycle { pct_start: 0.15, div: 10.0, div_final: 1e4, momentum: None };
     let device = Device::flex().autodiff();
     let side = p.size as usize;
     let started = Instant::now();
@@ -116,6 +116,7 @@ pub fn pretrain(model: &str, p: &Pretraining, observer: &mut dyn Observer) -> Re
             step: step_in,
             steps: REPORT,
             loss: value,
+            lr: rate,
             pictures: labels.len(),
         });
         if step_in == 0 {
