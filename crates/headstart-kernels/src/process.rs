@@ -1,5 +1,7 @@
 //! Settings of the whole process that speed or manners need and safe Rust cannot reach.
 
+use std::sync::atomic::{AtomicI32, Ordering};
+
 /// Tells the system's allocator to keep large buffers instead of returning them at once.
 ///
 /// glibc maps large blocks afresh by default, and every first touch of a page is a fault. Call once, before the first large
@@ -31,4 +33,38 @@ pub fn end_on_closed_pipe() {
         // SAFETY: `SIG_DFL` installs no code of ours, and the call takes two integers by value.
         unsafe { signal(SIGPIPE, SIG_DFL) };
     }
+}
+
+/// The first of SIGINT and SIGTERM that arrived since [`note_stop_signals`]; 0 is none.
+static STOPPED_BY: AtomicI32 = AtomicI32::new(0);
+
+/// Makes the first SIGINT or SIGTERM a request, read with [`stop_signal`], instead of the end; a second one ends the
+/// process as usual. Does nothing on systems without these signals.
+pub fn note_stop_signals() {
+    #[cfg(unix)]
+    {
+        const SIGINT: i32 = 2;
+        const SIGTERM: i32 = 15;
+        const SIG_DFL: usize = 0;
+        unsafe extern "C" {
+            fn signal(number: i32, handler: usize) -> usize;
+        }
+        extern "C" fn note(number: i32) {
+            STOPPED_BY.store(number, Ordering::Relaxed);
+            for number in [SIGINT, SIGTERM] {
+                // SAFETY: `signal` is one of the functions a handler may call (POSIX, async-signal-safe).
+                unsafe { signal(number, SIG_DFL) };
+            }
+        }
+        for number in [SIGINT, SIGTERM] {
+            // SAFETY: `note` has the C signature of a handler, lives as long as the process, and only stores to an
+            // atomic and calls async-signal-safe functions.
+            unsafe { signal(number, note as *const () as usize) };
+        }
+    }
+}
+
+/// Returns the number of the signal that asked the process to stop, if one did.
+pub fn stop_signal() -> Option<i32> {
+    Some(STOPPED_BY.load(Ordering::Relaxed)).filter(|number| *number != 0)
 }

@@ -80,6 +80,7 @@ impl Bench {
                 input: Flow::Map(Map::from_nhwc(x.clone())),
                 goal: targets(&labels, CLASSES, 0.0),
                 weights: None,
+                focal: None,
             };
             let before = network.take().expect("put back after each run");
             network = Some(step(before, lesson, &mut optimizer, &|_| 1e-3, None).0);

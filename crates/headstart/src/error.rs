@@ -125,6 +125,12 @@ pub enum Error {
         /// What is missing or wrong.
         reason: String,
     },
+    /// Whoever watched asked to stop: a signal, say. What was learned is in the checkpoint, if one is kept.
+    #[error("stopped before the end{}", .checkpoint.as_ref().map_or(String::new(), |c| format!("; the state is saved in `{}`", c.display())))]
+    Interrupted {
+        /// The checkpoint to go on from.
+        checkpoint: Option<PathBuf>,
+    },
     /// Training cannot go on: the loss is no longer a number, say.
     #[error("training stopped: {reason}")]
     Training {
@@ -215,6 +221,9 @@ impl Error {
                 if !hint.is_empty() =>
             {
                 vec![hint.clone()]
+            }
+            Error::Interrupted { checkpoint: Some(_) } => {
+                vec!["the same command with `--resume` goes on and ends in the same bits".into()]
             }
             Error::BadBundle { .. } => vec!["`headstart fit` writes a bundle into its run folder".into()],
             _ => vec![],

@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
 
+pub mod advise;
 pub mod bench;
 pub mod bundle;
 pub mod data;
@@ -19,8 +20,10 @@ pub mod pretrained;
 pub mod rng;
 pub mod session;
 pub mod sources;
+pub mod sweep;
 pub mod synth;
 pub mod train;
+pub mod transfer;
 pub mod weights;
 
 pub use error::{Error, Result};
@@ -29,4 +32,14 @@ pub use error::{Error, Result};
 pub fn prepare_process() {
     headstart_kernels::process::keep_large_buffers();
     headstart_kernels::process::end_on_closed_pipe();
+}
+
+/// Makes the first SIGINT or SIGTERM a wish that [`stop_requested`] tells; a second one ends the process at once.
+pub fn catch_stop_signals() {
+    headstart_kernels::process::note_stop_signals();
+}
+
+/// Tells whether a signal asked the process to stop.
+pub fn stop_requested() -> bool {
+    headstart_kernels::process::stop_signal().is_some()
 }

@@ -16,10 +16,12 @@ use crate::metrics::{accuracy, calibration, confusion::Confusion, interval};
 use crate::models::{HeadSpec, Network};
 use crate::sources::Backbone;
 use crate::train::fit::logits;
-use crate::train::groups::{Rate, resolve};
+use crate::train::groups::resolve;
 use crate::train::observer::{EpochRecord, Event, Observer};
 use crate::train::prefix::{CacheLimits, hex};
 use crate::train::recipe::Phase;
+use crate::train::reinit::reinit;
+use crate::train::tensorboard::Board;
 use crate::train::views::Views;
 use crate::train::{Job, Photos, Recipe, fit};
 use crate::weights::write_atomically;
@@ -41,6 +43,8 @@ pub struct Request {
     pub resume: bool,
     /// Whether unreadable photos are an error.
     pub strict: bool,
+    /// Why the recipe was chosen, for the receipt, where a measurement chose it.
+    pub advice: Option<Value>,
 }
 
 /// What came of it.
@@ -186,7 +190,8 @@ pub fn run(request: Request, backbone: &Backbone, observer: &mut dyn Observer) -
     if data.val.is_empty() {
         return Err(nothing_to_validate(&request.data, config.file.as_deref()));
     }
-    let mut notes = data.notes.clone();
+    let why = request.advice.as_ref().and_then(|a| a["why"].as_str().map(String::from));
+    let mut notes: Vec<String> = why.into_iter().chain(data.notes.iter().cloned()).collect();
     for bad in &unreadable {
         notes.push(format!("left out `{}`: {}", bad.path.display(), bad.reason));
     }
@@ -202,6 +207,8 @@ pub fn run(request: Request, backbone: &Backbone, observer: &mut dyn Observer) -
     } else {
         backbone.random(classes.len(), head, recipe.seed)?
     };
+    let network = reinit(network, &recipe.reinit, recipe.seed)?;
+    recipe.expand(&network)?;
     freeze(&mut recipe, &request.freeze, &network)?;
     check_phases(&recipe, &network)?;
     for note in &notes {
@@ -228,7 +235,20 @@ pub fn run(request: Request, backbone: &Backbone, observer: &mut dyn Observer) -
         resume: request.resume,
         limits: CacheLimits { memory: 4 << 30, disk: 32 << 30, folder: out.clone() },
     };
-    let outcome = fit(&job, network, observer)?;
+    let mut board = Board::new(&out, request.resume, observer);
+    let outcome = fit(&job, network, &mut board)?;
+    if let Some(error) = board.failure() {
+        notes.push(format!("the TensorBoard events are not complete: {error}"));
+    }
+    for note in &outcome.notes {
+        observer.event(Event::Note(note));
+    }
+    notes.extend(outcome.notes);
+    // What the bundle's recipe says must be what happened.
+    for (phase, lr) in &outcome.found {
+        recipe.phases[*phase].set_rate(*lr);
+        recipe.phases[*phase].lr_find = false;
+    }
 
     let scores = score(&outcome.network, &val, &classes)?;
     if recipe.precision != Precision::F32 {
@@ -252,6 +272,7 @@ pub fn run(request: Request, backbone: &Backbone, observer: &mut dyn Observer) -
         "tensors_equal_to_source": frozen,
         "seed": recipe.seed,
         "cores": std::thread::available_parallelism().map_or(1, usize::from),
+        "advice": request.advice,
         "weights_sha256": weights_hash(backbone, recipe.pretrained)?,
         "seconds": seconds,
     });
@@ -314,7 +335,7 @@ fn check_phases(recipe: &Recipe, network: &Network) -> Result<()> {
     for phase in &recipe.phases {
         let named = |e: Error| e.within(&place(phase));
         resolve(&phase.trainable, phase.batch_norm, network).map_err(named)?;
-        phase.lr.per_group(network).map_err(named)?;
+        phase.rates(network).map_err(named)?;
     }
     Ok(())
 }
@@ -332,13 +353,8 @@ fn nothing_to_validate(data: &Path, split: Option<&Path>) -> Error {
 
 /// Scales the rates of the last phase so that its highest becomes `lr`.
 pub fn set_rate(recipe: &mut Recipe, lr: f64) {
-    let Some(phase) = recipe.phases.last_mut() else { return };
-    match &mut phase.lr {
-        Rate::One(rate) => *rate = lr,
-        Rate::Anchors(anchors) => {
-            let top = anchors.values().copied().fold(0.0, f64::max);
-            anchors.values_mut().for_each(|rate| *rate *= lr / top);
-        }
+    if let Some(phase) = recipe.phases.last_mut() {
+        phase.set_rate(lr);
     }
 }
 

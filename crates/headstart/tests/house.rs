@@ -46,6 +46,7 @@ fn imports_point_one_way() {
             &["crate::train", "crate::data", "crate::weights", "crate::bundle", "crate::session"],
         ),
         ("headstart/src/metrics", &["burn", "crate::image", "crate::train", "crate::models", "crate::data"]),
+        ("headstart/src/transfer", &["burn", "crate::image", "crate::train", "crate::models", "crate::data"]),
         ("headstart/src/image", &["burn", "crate::train", "crate::models", "crate::data", "crate::weights"]),
         ("headstart/src/data", &["burn::", "crate::train", "crate::models", "crate::weights"]),
         (

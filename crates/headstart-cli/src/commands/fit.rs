@@ -12,15 +12,56 @@ use headstart::train::Recipe;
 use headstart_web::page;
 use serde_json::json;
 
-use super::Output;
-use crate::args::{Demo, Fit};
+use super::{Output, advise};
+use crate::args::{Demo, Fit, Lr};
 use crate::render::progress::Bars;
 
 pub fn fit(a: &Fit, io: Output) -> Result<ExitCode> {
+    headstart::catch_stop_signals();
     if !a.data.exists() {
         return Err(Error::NotFound { path: a.data.clone() });
     }
-    let mut recipe = Recipe::open(&a.recipe)?;
+    let mut bars = Bars::new(io.quiet);
+    let wanted = Wanted::from(&a.model);
+    let auto = a.recipe == "auto";
+    let named = if auto { None } else { Some(Recipe::open(&a.recipe)?) };
+    if let Some(recipe) = &named {
+        // A wrong option shows before anything is downloaded.
+        adjust(recipe.clone(), a)?;
+    }
+    let backbone = match &named {
+        Some(recipe) if !recipe.pretrained => Backbone::blank(&wanted)?,
+        _ => Backbone::open(&wanted, &mut bars)?,
+    };
+    let out = a.out.clone().unwrap_or_else(|| default_out(&a.data, &backbone, &a.recipe));
+    let (recipe, advice) = match named {
+        Some(recipe) => (recipe, None),
+        None => {
+            let (recipe, advice) = advise::choose(a, &backbone, &out, &mut bars)?;
+            (recipe, Some(advice))
+        }
+    };
+    let mut recipe = adjust(recipe, a)?;
+    if a.explain {
+        recipe.resolve(&backbone.input);
+        io.show(|| json!(recipe), || println!("{}", recipe.to_toml()));
+        return Ok(ExitCode::SUCCESS);
+    }
+    let request = Request {
+        data: a.data.clone(),
+        recipe,
+        freeze: a.freeze.clone(),
+        val_share: a.val_share,
+        out,
+        resume: a.resume,
+        strict: a.strict,
+        advice,
+    };
+    finish(&session::run(request, &backbone, &mut bars)?, &backbone, io)
+}
+
+/// Applies the options that change a recipe.
+fn adjust(mut recipe: Recipe, a: &Fit) -> Result<Recipe> {
     if let Some(head) = &a.head {
         recipe.head.clone_from(head);
     }
@@ -31,33 +72,17 @@ pub fn fit(a: &Fit, io: Output) -> Result<ExitCode> {
     if let (Some(epochs), Some(phase)) = (a.epochs, recipe.phases.last_mut()) {
         phase.epochs = epochs;
     }
-    if let Some(lr) = a.lr {
-        session::set_rate(&mut recipe, lr);
+    match (a.lr, recipe.phases.last_mut()) {
+        (Some(Lr::Rate(lr)), _) => session::set_rate(&mut recipe, lr),
+        (Some(Lr::Find), Some(phase)) => phase.lr_find = true,
+        _ => {}
     }
     recipe.check("the recipe with the options given")?;
-    let mut bars = Bars::new(io.quiet);
-    let wanted = Wanted::from(&a.model);
-    let backbone =
-        if recipe.pretrained { Backbone::open(&wanted, &mut bars)? } else { Backbone::blank(&wanted)? };
-    if a.explain {
-        recipe.resolve(&backbone.input);
-        io.show(|| json!(recipe), || println!("{}", recipe.to_toml()));
-        return Ok(ExitCode::SUCCESS);
-    }
-    let out = a.out.clone().unwrap_or_else(|| default_out(&a.data, &backbone, &a.recipe));
-    let request = Request {
-        data: a.data.clone(),
-        recipe,
-        freeze: a.freeze.clone(),
-        val_share: a.val_share,
-        out,
-        resume: a.resume,
-        strict: a.strict,
-    };
-    finish(&session::run(request, &backbone, &mut bars)?, &backbone, io)
+    Ok(recipe)
 }
 
 pub fn demo(a: &Demo, io: Output) -> Result<ExitCode> {
+    headstart::catch_stop_signals();
     let pictures = a.out.join("pictures");
     if !io.quiet {
         eprintln!("drawing 5 species of flowers into `{}`", pictures.display());
@@ -76,6 +101,7 @@ pub fn demo(a: &Demo, io: Output) -> Result<ExitCode> {
         out: a.out.clone(),
         resume: false,
         strict: true,
+        advice: None,
     };
     finish(&session::run(request, &backbone, &mut bars)?, &backbone, io)
 }

@@ -1,5 +1,6 @@
 //! One file a command: arguments to library calls to output.
 
+mod advise;
 mod bench;
 mod describe;
 mod embed;
@@ -7,6 +8,7 @@ mod evaluate;
 mod export;
 mod fit;
 mod forward;
+mod lr_find;
 mod predict;
 mod pretrain;
 mod pull;
@@ -24,6 +26,8 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     match &args.command {
         Command::Demo(a) => fit::demo(a, io),
         Command::Fit(a) => fit::fit(a, io),
+        Command::LrFind(a) => lr_find::lr_find(a, io),
+        Command::Advise(a) => advise::advise(a, io),
         Command::Evaluate(a) => evaluate::evaluate(a, io),
         Command::Predict(a) => predict::predict(a, io),
         Command::Embed(a) => embed::embed(a, io),

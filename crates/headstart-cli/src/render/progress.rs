@@ -89,6 +89,10 @@ impl Observer for Bars {
             Event::Note(text) => self.say(text),
         }
     }
+
+    fn wants_to_stop(&self) -> bool {
+        headstart::stop_requested()
+    }
 }
 
 impl Progress for Bars {

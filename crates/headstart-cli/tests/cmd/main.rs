@@ -1,5 +1,6 @@
 //! The program as users run it: exit codes, messages, and that nothing is ever lost.
 
+mod guided;
 mod happy;
 mod kept;
 mod refused;

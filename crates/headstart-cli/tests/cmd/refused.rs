@@ -125,19 +125,36 @@ fn recipes_and_options_that_say_nonsense_are_refused() {
     recipe("rate.toml", "1e-2", "{ heed = 1e-3 }");
     recipe("pipeline.toml", "batch_size = 8", "train = \"resize_shrt({size}) | center_crop({size})\"");
     recipe("size.toml", "batch_size = 8", "eval = \"resize_short(32) | normalize(imagenet)\"");
+    recipe("decay.toml", "lr = 1e-2", "lr = 1e-2\nlayer_decay = 2");
+    recipe("thaw.toml", "lr = 1e-2", "lr = 1e-2\nunfreeze_every = 3");
+    recipe("anew.toml", "batch_size = 8", "batch_size = 8\nreinit = [\"layer44\"]");
+    recipe("sampler.toml", "batch_size = 8", "batch_size = 8\nsampler = \"balancd\"");
     recipe("schedule.toml", "lr = 1e-2", "lr = 1e-2\nschedule = \"cosin\"");
     let second = "lr = 1e-2\n[[phase]]\nname = \"late\"\nepochs = 1\ntrainable = [\"layer9\"]\nlr = 1e-3";
     recipe("late.toml", "lr = 1e-2", second);
-    let cases: [(&str, &[&str]); 12] = [
+    let cases: [(&str, &[&str]); 16] = [
         ("typo.toml", &["typo.toml:3:1: unknown field `veiws`", "hint: did you mean `views`?"]),
         ("type.toml", &["type.toml:5:10"]),
         ("syntax.toml", &["syntax.toml:3:"]),
         ("none.toml", &["none.toml: the phases have no epoch", "hint: "]),
         ("group.toml", &["phase `head`: trainable: `heed` matches nothing", "hint: did you mean `head`?"]),
         ("rate.toml", &["phase `head`: lr: `heed` matches nothing", "hint: did you mean `head`?"]),
-        ("pipeline.toml", &["pipeline.toml: train: ", "`resize_shrt`", "hint: did you mean `resize_short`?"]),
+        (
+            "pipeline.toml",
+            &["pipeline.toml:2:1: train: ", "`resize_shrt`", "hint: did you mean `resize_short`?"],
+        ),
+        ("decay.toml", &["decay.toml:8:1: `layer_decay = 2` is not in 0.01 to 1", "hint: 0.75 is usual"]),
+        (
+            "thaw.toml",
+            &["phase `head`: 2 epochs are too few to thaw one group", "hint: give it `epochs = 3`"],
+        ),
+        ("anew.toml", &["reinit: ", "`layer44` matches nothing", "hint: did you mean `layer4`?"]),
+        ("sampler.toml", &["sampler.toml:3:11: unknown variant `balancd`", "hint: did you mean `balanced`?"]),
         ("size.toml", &["leaves pictures in different sizes", "hint: "]),
-        ("schedule.toml", &["schedule.toml: schedule: unknown word `cosin`", "hint: did you mean `cosine`?"]),
+        (
+            "schedule.toml",
+            &["schedule.toml:8:1: schedule: unknown word `cosin`", "hint: did you mean `cosine`?"],
+        ),
         // Found before the first phase is trained.
         ("late.toml", &["phase `late`: trainable: `layer9` matches nothing", "hint: "]),
         ("haed", &["no recipe is called `haed`", "hint: did you mean `head`?"]),

@@ -36,8 +36,8 @@ use tap::Tap;
 
 pub use head::HeadSpec;
 pub use network::values as host_values;
-pub(crate) use network::values;
 pub use network::{Network, ParamInfo, frozen};
+pub(crate) use network::{is_buffer, values};
 
 /// What flows between groups: feature maps, or embeddings once pooled.
 #[derive(Clone, Debug)]
@@ -72,6 +72,15 @@ impl Flow {
         match self {
             Flow::Flat(x) => x,
             _ => panic!("a group after the pooling received feature maps"),
+        }
+    }
+
+    /// Moves it to another device of the same kind, say one with autodiff.
+    pub fn to_device(self, device: &Device) -> Self {
+        match self {
+            Flow::Map(map) => Flow::Map(map.to_device(device)),
+            Flow::Tokens(tokens) => Flow::Tokens(tokens.to_device(device)),
+            Flow::Flat(x) => Flow::Flat(x.to_device(device)),
         }
     }
 }

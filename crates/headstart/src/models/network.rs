@@ -175,13 +175,22 @@ impl Network {
         list
     }
 
+    /// Copies out the tensors `wanted` names: name, shape, values.
+    pub fn state_of(&self, wanted: &dyn Fn(&str) -> bool) -> Vec<(String, Vec<usize>, Vec<f32>)> {
+        let mut list = Vec::new();
+        self.each(&mut |name, shape, _, values| {
+            if wanted(&name) {
+                list.push((name, shape, values()));
+            }
+        });
+        list
+    }
+
     /// Feeds the names and values of the tensors that `wanted` picks by name to a hash.
     pub(crate) fn hash_into(&self, hash: &mut impl sha2::Digest, wanted: impl Fn(&str) -> bool) {
-        for (name, _, values) in self.state() {
-            if wanted(&name) {
-                hash.update(name);
-                values.iter().for_each(|v| hash.update(v.to_le_bytes()));
-            }
+        for (name, _, values) in self.state_of(&wanted) {
+            hash.update(name);
+            values.iter().for_each(|v| hash.update(v.to_le_bytes()));
         }
     }
 

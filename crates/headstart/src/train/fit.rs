@@ -12,8 +12,11 @@ use burn::Tensor;
 use burn::module::Module;
 use burn::tensor::Device;
 
-use super::checkpoint::{Checkpoint, Place};
+use super::accumulate;
+use super::checkpoint::{Checkpoint, Place, Within};
+use super::ema::Ema;
 use super::groups::{self, TrainableSet};
+use super::keep::{find_rate, finish, keep, put, save_live, steps_of};
 use super::loss::{balanced_weights, targets};
 use super::observer::{EpochRecord, Event, Observer};
 use super::optimizer::{Optimizer, OptimizerSpec};
@@ -57,6 +60,10 @@ pub struct Outcome {
     pub history: Vec<EpochRecord>,
     /// Index into `history` of the best epoch.
     pub best_epoch: usize,
+    /// Peak rates that a phase's own sweep found: phase and rate.
+    pub found: Vec<(usize, f64)>,
+    /// What the user should know about how the weights came about.
+    pub notes: Vec<String>,
 }
 
 /// The streams of random numbers a run draws from.
@@ -72,6 +79,7 @@ pub fn fit(job: &Job, network: Network, observer: &mut dyn Observer) -> Result<O
     let mut state = Checkpoint::default();
     state.place.job.clone_from(&job.key);
     let mut network = network;
+    let start = if job.recipe.wise.is_some() { network.state() } else { Vec::new() };
     if let (true, Some(path)) = (job.resume, &job.checkpoint) {
         state = Checkpoint::load(path, &job.key)?;
         network = put(network, &state.model);
@@ -84,22 +92,21 @@ pub fn fit(job: &Job, network: Network, observer: &mut dyn Observer) -> Result<O
             epoch: 0,
             steps: 0,
             stopped: false,
+            within: Within::default(),
             ..std::mem::take(&mut state.place)
         };
         state.optimizer.clear();
+        state.ema.clear();
     }
     let best_epoch = state.place.best_epoch.ok_or_else(|| Error::BadRecipe {
         place: "phase".into(),
         what: "the phases have no epoch in all".into(),
         hint: "give a phase at least one epoch".into(),
     })?;
-    Ok(Outcome { network: put(network, &state.best), history: state.place.history, best_epoch })
-}
-
-/// Puts saved values into a network.
-fn put(network: Network, tensors: &[super::checkpoint::Named]) -> Network {
-    let mut map: HashMap<&str, &Vec<f32>> = tensors.iter().map(|(n, _, v)| (n.as_str(), v)).collect();
-    network.assign(&mut |name, _| map.remove(name).cloned())
+    let notes = finish(job, &network, &mut state, &start)?;
+    let Place { history, found, .. } = state.place;
+    let found = found.into_iter().map(|(phase, bits)| (phase, f64::from_bits(bits))).collect();
+    Ok(Outcome { network: put(network, &state.best), history, best_epoch, found, notes })
 }
 
 fn run_phase(
@@ -109,48 +116,44 @@ fn run_phase(
     cache: &mut FeatureCache,
     observer: &mut dyn Observer,
 ) -> Result<Network> {
-    let recipe = job.recipe;
-    let phase = &recipe.phases[state.place.phase];
-    let set = groups::resolve(&phase.trainable, phase.batch_norm, &network)?;
-    let rates = phase.lr.per_group(&network)?;
-    announce(job, phase, state.place.phase, &network, &set, &rates, observer);
-
-    let mut network = groups::apply(&set, network.train());
-    let first = set.first_group;
-    let mixes = recipe.mixup > 0.0 || recipe.cutmix > 0.0;
-    let views = if first == 0 || mixes { 0 } else { recipe.views.count(job.train.len()) };
-    let mut prefix = Prefix::calibrated(&network, first, recipe.precision, job.train)?;
-    let train = match views {
-        0 => None,
-        _ => cache.features(&mut prefix, job.train, views, &job.limits, observer)?,
-    };
-    let val = match first {
-        0 => None,
-        _ => cache.features(&mut prefix, job.val, 1, &job.limits, observer)?,
-    };
+    let (recipe, index) = (job.recipe, state.place.phase);
+    let (mut phase, mut network) = (recipe.phases[index].clone(), network);
+    if phase.lr_find {
+        network = find_rate(job, &mut phase, network, state, cache, observer)?;
+    }
+    announce(job, &phase, index, &network, observer)?;
+    let (mut learner, mut network) = Learner::prepare(job, &phase, network, cache, observer)?;
     let mut optimizer = Optimizer::new(recipe.optimizer.parse::<OptimizerSpec>()?);
     optimizer.restore(state.place.steps, std::mem::take(&mut state.optimizer), &Device::flex());
-    let mut learner = Learner { job, phase, set: &set, rates: &rates, views, prefix, train, val };
+    let mut ema = recipe.ema.map(|decay| Ema::new(decay, &network, &learner.set));
+    if let Some(ema) = &mut ema {
+        ema.restore(state.place.steps, std::mem::take(&mut state.ema));
+    }
     while state.place.epoch < phase.epochs && !state.place.stopped {
         let started = Instant::now();
-        let (trained, train_loss) = learner.epoch(network, &mut optimizer, state, observer)?;
+        let (trained, train_loss) = learner.epoch(network, &mut optimizer, ema.as_mut(), state, observer)?;
         network = trained;
-        let scores = learner.validate(&network)?;
+        let answer = ema.as_ref().map_or_else(|| network.clone(), |ema| ema.apply(&network));
+        let scores = learner.validate(&answer)?;
         let record = EpochRecord {
-            phase: state.place.phase,
+            phase: index,
             phase_name: phase.name.clone(),
             epoch: state.place.history.len(),
             train_loss,
             val_loss: scores.loss,
             top1: scores.top1,
-            lr: rates.last().expect("a head") * learner.factor(state.place.epoch as f64 + 1.0),
+            lr: learner.rates.last().expect("a head") * learner.factor(state.place.epoch as f64 + 1.0),
             seconds: started.elapsed().as_secs_f64(),
         };
-        keep(state, &network, &optimizer, record, recipe.patience);
+        save_live(state, &network, &optimizer, ema.as_ref());
+        keep(state, &answer, record, recipe);
         if let Some(path) = &job.checkpoint {
             state.save(path)?;
         }
         observer.event(Event::EpochEnded(state.place.history.last().expect("just pushed")));
+        if observer.wants_to_stop() && (state.place.epoch < phase.epochs || index + 1 < recipe.phases.len()) {
+            return Err(job.interrupted(state)?);
+        }
     }
     Ok(network)
 }
@@ -161,48 +164,15 @@ fn announce(
     phase: &Phase,
     index: usize,
     network: &Network,
-    set: &TrainableSet,
-    rates: &[f64],
     observer: &mut dyn Observer,
-) {
-    let groups: Vec<(String, Option<f64>)> = (network.groups().iter().zip(rates))
-        .map(|(g, rate)| (g.name.clone(), set.params.iter().any(|p| g.owns(p)).then_some(*rate)))
+) -> Result<()> {
+    let set = groups::resolve(&phase.trainable, phase.batch_norm, network)?;
+    let groups: Vec<(String, Option<f64>)> = (network.groups().iter().zip(phase.rates(network)?))
+        .map(|(g, rate)| (g.name.clone(), set.params.iter().any(|p| g.owns(p)).then_some(rate)))
         .collect();
-    let count = job.recipe.phases.len();
-    observer.event(Event::PhaseStarted {
-        index,
-        count,
-        name: &phase.name,
-        groups: &groups,
-        epochs: phase.epochs,
-    });
-}
-
-/// Books an epoch: history, best weights, early stopping, and the state to resume from.
-fn keep(
-    state: &mut Checkpoint,
-    network: &Network,
-    optimizer: &Optimizer,
-    record: EpochRecord,
-    patience: Option<usize>,
-) {
-    state.model = network.state();
-    let (steps, memory) = optimizer.state();
-    state.optimizer = memory;
-    let better = state.place.best_epoch.is_none_or(|best| {
-        let best = &state.place.history[best];
-        (record.top1, -record.val_loss) > (best.top1, -best.val_loss)
-    });
-    state.place.history.push(record);
-    if better {
-        state.best.clone_from(&state.model);
-        state.place.best_epoch = Some(state.place.history.len() - 1);
-    }
-    let since_best = state.place.history.len() - 1 - state.place.best_epoch.unwrap_or(0);
-    let in_phase = state.place.epoch + 1;
-    state.place.stopped = patience.is_some_and(|p| since_best.min(in_phase) >= p.max(1));
-    state.place.epoch += 1;
-    state.place.steps = steps;
+    let (count, name, epochs) = (job.recipe.phases.len(), phase.name.as_str(), phase.epochs);
+    observer.event(Event::PhaseStarted { index, count, name, groups: &groups, epochs });
+    Ok(())
 }
 
 /// Mean loss and accuracy on the validation pictures.
@@ -212,29 +182,58 @@ struct Scores {
 }
 
 /// One phase at work.
-struct Learner<'a> {
+pub(super) struct Learner<'a> {
     job: &'a Job<'a>,
     phase: &'a Phase,
-    set: &'a TrainableSet,
-    rates: &'a [f64],
+    schedule: Schedule,
+    set: TrainableSet,
+    rates: Vec<f64>,
     views: usize,
     prefix: Prefix,
     train: Option<Rc<Features>>,
     val: Option<Rc<Features>>,
 }
 
-impl Learner<'_> {
-    /// The schedule's factor after `epochs` epochs of the phase.
-    fn factor(&self, epochs: f64) -> f64 {
-        let schedule: Schedule = self.phase.schedule.parse().expect("checked with the recipe");
-        schedule.factor(epochs / self.phase.epochs as f64)
+impl<'a> Learner<'a> {
+    /// Freezes and thaws `network` as the phase says, and caches the features of its frozen prefix.
+    pub(super) fn prepare(
+        job: &'a Job<'a>,
+        phase: &'a Phase,
+        network: Network,
+        cache: &mut FeatureCache,
+        observer: &mut dyn Observer,
+    ) -> Result<(Self, Network)> {
+        let recipe = job.recipe;
+        let set = groups::resolve(&phase.trainable, phase.batch_norm, &network)?;
+        let rates = phase.rates(&network)?;
+        let network = groups::apply(&set, network.train());
+        let first = set.first_group;
+        let mixes = recipe.mixup > 0.0 || recipe.cutmix > 0.0;
+        let views = if first == 0 || mixes { 0 } else { recipe.views.count(job.train.len()) };
+        let mut prefix = Prefix::calibrated(&network, first, recipe.precision, job.train)?;
+        let train = match views {
+            0 => None,
+            _ => cache.features(&mut prefix, job.train, views, &job.limits, observer)?,
+        };
+        let val = match first {
+            0 => None,
+            _ => cache.features(&mut prefix, job.val, 1, &job.limits, observer)?,
+        };
+        let schedule = phase.schedule.parse()?;
+        Ok((Self { job, phase, schedule, set, rates, views, prefix, train, val }, network))
     }
 
-    fn epoch(
+    /// The schedule's factor after `epochs` epochs of the phase.
+    fn factor(&self, epochs: f64) -> f64 {
+        self.schedule.factor(epochs / self.phase.epochs as f64)
+    }
+
+    pub(super) fn epoch(
         &mut self,
         mut network: Network,
         optimizer: &mut Optimizer,
-        state: &Checkpoint,
+        mut ema: Option<&mut Ema>,
+        state: &mut Checkpoint,
         observer: &mut dyn Observer,
     ) -> Result<(Network, f64)> {
         let recipe = self.job.recipe;
@@ -243,20 +242,30 @@ impl Learner<'_> {
         let device = Device::flex().autodiff();
         let labels = self.job.train.labels();
         let weights = recipe.class_weights.then(|| balanced_weights(&labels, classes));
-        let mut order: Vec<usize> = (0..labels.len()).collect();
-        Rng::keyed(&[recipe.seed, Stream::Order as u64, global]).shuffle(&mut order);
-        // A last batch of one picture has no batch statistics.
-        let steps = order.len().div_ceil(recipe.batch_size);
-        let steps = if order.len() % recipe.batch_size == 1 && steps > 1 { steps - 1 } else { steps };
+        let order =
+            recipe.sampler.order(&labels, &mut Rng::keyed(&[recipe.seed, Stream::Order as u64, global]));
+        let steps = steps_of(order.len(), recipe.batch_size);
+        let within = std::mem::take(&mut state.place.within);
         let group_of: HashMap<String, usize> =
             network.params().into_iter().map(|p| (p.name.clone(), network.group_of(&p.name))).collect();
         let mut pictures = match self.train {
             Some(_) => None,
-            None => Some(self.job.train.shuffled(&order, recipe.batch_size, global)),
+            None => Some(self.job.train.shuffled(
+                &order[within.step * recipe.batch_size..],
+                recipe.batch_size,
+                global,
+            )),
         };
-        let (mut total, mut seen) = (0.0, 0);
-        for step in 0..steps {
-            let picks = &order[step * recipe.batch_size..((step + 1) * recipe.batch_size).min(order.len())];
+        let (mut total, mut seen) = (f64::from_bits(within.loss_bits), within.seen);
+        let range = |steps: std::ops::Range<usize>| {
+            steps.start * recipe.batch_size..(steps.end * recipe.batch_size).min(order.len())
+        };
+        let mut held = None;
+        for step in within.step..steps {
+            let picks = &order[range(step..step + 1)];
+            // The batches whose gradients make one step with this one's.
+            let joint = step / recipe.accumulate * recipe.accumulate;
+            let joint = joint..(joint + recipe.accumulate).min(steps);
             let picked: Vec<usize> = picks.iter().map(|i| labels[*i]).collect();
             let mut goal = targets(&picked, classes, recipe.label_smoothing);
             let input = match (&self.train, &mut pictures) {
@@ -274,16 +283,15 @@ impl Learner<'_> {
                 (None, None) => unreachable!("features or pictures"),
             };
             device.seed(Rng::keyed(&[recipe.seed, Stream::Dropout as u64, global, step as u64]).bits());
-            let factor = self.factor(epoch as f64 + step as f64 / steps as f64);
-            let rate = |name: &str| self.rates[group_of[name]] * factor;
             let lesson = Lesson {
                 first: self.set.first_group,
                 input,
                 goal,
                 weights: weights.as_ref().map(|w| picked.iter().map(|l| w[*l]).collect()),
+                focal: recipe.focal,
             };
-            let value;
-            (network, value) = super::step::step(network, lesson, optimizer, &rate, recipe.clip);
+            let loss = lesson.loss(&network);
+            let value = f64::from(loss.clone().into_scalar::<f32>());
             if !value.is_finite() {
                 return Err(Error::Training {
                     reason: format!("the loss is {value} in epoch {}, step {}", global + 1, step + 1),
@@ -291,9 +299,36 @@ impl Learner<'_> {
                         .into(),
                 });
             }
+            let share = picks.len() as f64 / range(joint.clone()).len() as f64;
+            let mut grads = if joint.len() > 1 { (loss * share).backward() } else { loss.backward() };
+            if let Some(held) = held.take() {
+                accumulate::add(&network, held, &mut grads);
+            }
             total += value * picks.len() as f64;
             seen += picks.len();
-            observer.event(Event::Step { epoch, step, steps, loss: value, pictures: picks.len() });
+            let progress = epoch as f64 + joint.start as f64 / steps as f64;
+            let factor = self.factor(progress);
+            let lr = self.rates.last().expect("a head") * factor;
+            let told = Event::Step { epoch, step, steps, loss: value, lr, pictures: picks.len() };
+            if step + 1 < joint.end {
+                held = Some(grads);
+                observer.event(told);
+                continue;
+            }
+            if let Some(momentum) = self.schedule.momentum(progress / self.phase.epochs as f64) {
+                optimizer.set_momentum(momentum);
+            }
+            let rate = |name: &str| self.rates[group_of[name]] * factor;
+            network = optimizer.step(network, &mut grads, &rate, recipe.clip);
+            if let Some(ema) = &mut ema {
+                ema.update(&network);
+            }
+            observer.event(told);
+            if observer.wants_to_stop() && step + 1 < steps {
+                save_live(state, &network, optimizer, ema.as_deref());
+                state.place.within = Within { step: step + 1, loss_bits: total.to_bits(), seen };
+                return Err(self.job.interrupted(state)?);
+            }
         }
         Ok((network, total / seen as f64))
     }
@@ -313,11 +348,7 @@ impl Learner<'_> {
         if first == 0 {
             return prefix::run(network, 0, batch.x, size, device);
         }
-        match self.prefix.run(batch.x, size) {
-            Flow::Flat(x) => Flow::Flat(x.to_device(device)),
-            Flow::Tokens(x) => Flow::Tokens(x.to_device(device)),
-            Flow::Map(map) => Flow::Map(map.to_device(device)),
-        }
+        self.prefix.run(batch.x, size).to_device(device)
     }
 
     fn validate(&self, network: &Network) -> Result<Scores> {

@@ -25,7 +25,7 @@ pub enum BatchNormPolicy {
 
 /// A learning rate: one for all, or anchors over the ordered groups, geometric in between.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(untagged)]
+#[serde(untagged, expecting = "`lr` is a number, or a table of numbers by group")]
 pub enum Rate {
     /// The same everywhere.
     One(f64),

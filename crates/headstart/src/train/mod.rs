@@ -1,17 +1,29 @@
 //! Training: recipes as data, phases, groups, rates, and the loop. Read `fit.rs` first.
 
+pub mod accumulate;
+pub mod average;
 pub mod checkpoint;
+pub mod ema;
 pub mod fit;
+pub mod focal;
 pub mod groups;
+mod keep;
 pub mod loss;
+pub mod lr_find;
+pub mod lr_suggest;
 pub mod observer;
 pub mod optimizer;
 pub mod photos;
+mod place;
 pub mod prefix;
 pub mod pretrain;
 pub mod recipe;
+pub mod reinit;
+pub mod sampler;
 pub mod schedule;
 pub mod step;
+pub mod tensorboard;
+pub mod unfreeze;
 pub mod views;
 
 pub use fit::{Job, Outcome, fit};

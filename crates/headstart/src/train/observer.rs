@@ -35,6 +35,8 @@ pub enum Event<'a> {
         steps: usize,
         /// Loss of the batch.
         loss: f64,
+        /// Learning rate of the head in this step.
+        lr: f64,
         /// Pictures in the batch.
         pictures: usize,
     },
@@ -45,7 +47,7 @@ pub enum Event<'a> {
 }
 
 /// What one epoch achieved.
-#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct EpochRecord {
     /// Phase, from 0.
     pub phase: usize,
@@ -69,6 +71,13 @@ pub struct EpochRecord {
 pub trait Observer {
     /// Receives news.
     fn event(&mut self, event: Event<'_>);
+
+    /// Tells whether training should save its state and end with [`Error::Interrupted`]; asked after each step.
+    ///
+    /// [`Error::Interrupted`]: crate::Error::Interrupted
+    fn wants_to_stop(&self) -> bool {
+        false
+    }
 }
 
 /// Watches nothing.

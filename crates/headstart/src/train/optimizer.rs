@@ -98,6 +98,14 @@ impl Optimizer {
         Self { spec, steps: 0, slots: BTreeMap::new(), names: Rc::new([]) }
     }
 
+    /// Replaces the momentum of SGD or AdamW's `beta1`, as some schedules ask before each step.
+    pub fn set_momentum(&mut self, value: f64) {
+        match &mut self.spec {
+            OptimizerSpec::Sgd { momentum, .. } => *momentum = value,
+            OptimizerSpec::AdamW { beta1, .. } => *beta1 = value,
+        }
+    }
+
     /// Updates every parameter that has a gradient; `rate` tells its learning rate by name.
     /// With `clip`, gradients are scaled so that their joint norm is at most that.
     pub fn step(

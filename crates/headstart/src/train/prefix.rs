@@ -269,6 +269,9 @@ impl FeatureCache {
                 sink.as_mut().expect("opened above").push(rows)?;
                 done += batch.n;
                 observer.event(Event::Caching { done, total: pictures * views, before: &before });
+                if observer.wants_to_stop() {
+                    return Err(Error::Interrupted { checkpoint: None });
+                }
             }
         }
         let store = match sink {

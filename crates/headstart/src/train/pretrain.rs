@@ -82,7 +82,7 @@ pub fn pretrain(model: &str, p: &Pretraining, observer: &mut dyn Observer) -> Re
     let set = groups::resolve(&["all".to_string()], BatchNormPolicy::Train, &network)?;
     let mut network = groups::apply(&set, network.train());
     let mut optimizer = Optimizer::new(OptimizerSpec::Sgd { momentum: 0.9, weight_decay: 1e-4 });
-    let schedule = Schedule::OneCycle { pct_start: 0.15, div: 10.0, div_final: 1e4 };
+    let schedule = Schedule::OneCycle { pct_start: 0.15, div: 10.0, div_final: 1e4, momentum: None };
     let device = Device::flex().autodiff();
     let side = p.size as usize;
     let started = Instant::now();
@@ -109,6 +109,7 @@ pub fn pretrain(model: &str, p: &Pretraining, observer: &mut dyn Observer) -> Re
             input: Flow::Map(Map::from_nhwc(x)),
             goal: targets(&labels, FORMULA_CLASSES, 0.1),
             weights: None,
+            focal: None,
         };
         let rate = p.lr * schedule.factor(progress);
         let value;
@@ -120,6 +121,7 @@ pub fn pretrain(model: &str, p: &Pretraining, observer: &mut dyn Observer) -> Re
             step: step_in,
             steps: REPORT,
             loss: value,
+            lr: rate,
             pictures: labels.len(),
         });
         if step_in == 0 {

@@ -8,15 +8,18 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
+use super::average::Average;
 use super::groups::{BatchNormPolicy, Rate};
 use super::optimizer::OptimizerSpec;
+use super::place::{point, toml_error};
+use super::sampler::Sampler;
 use super::schedule::Schedule;
 use super::views::Views;
 use crate::error::{Error, Result};
 use crate::fast::Precision;
 use crate::image::Pipeline;
-use crate::models::HeadSpec;
 use crate::models::spec::{Filter, InputSpec};
+use crate::models::{HeadSpec, Network};
 
 /// A whole training plan.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -60,7 +63,7 @@ pub struct Recipe {
     pub eval: String,
     /// How many augmented views of each picture are cached for a frozen prefix; 0 caches none and
     /// draws anew each epoch, `"auto"` chooses by the number of pictures.
-    #[serde(default = "one_view")]
+    #[serde(default)]
     pub views: Views,
     /// Number format of the frozen prefix.
     #[serde(default)]
@@ -68,6 +71,27 @@ pub struct Recipe {
     /// Stop a phase after this many epochs without a better validation result.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub patience: Option<usize>,
+    /// Decay of a moving average of the weights, which is then validated and kept instead of them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ema: Option<f64>,
+    /// Batches whose gradients make one step.
+    #[serde(default = "one", skip_serializing_if = "is_one")]
+    pub accumulate: usize,
+    /// Exponent of the focal loss; `None` is plain cross-entropy.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub focal: Option<f64>,
+    /// In which order, and how often, an epoch shows the pictures.
+    #[serde(default, skip_serializing_if = "Sampler::is_shuffle")]
+    pub sampler: Sampler,
+    /// Groups or name patterns of the backbone that start from random values all the same.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub reinit: Vec<String>,
+    /// Epochs of the last phase whose weights are averaged at the end, as [`Average`] text.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub average: Option<String>,
+    /// Share of the trained backbone in the final one; the rest is the one training started from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub wise: Option<f64>,
     /// What happens, in order.
     #[serde(rename = "phase")]
     pub phases: Vec<Phase>,
@@ -89,6 +113,15 @@ pub struct Phase {
     pub batch_norm: BatchNormPolicy,
     /// The peak rate, or anchors by group.
     pub lr: Rate,
+    /// Factor of the rate from one group to the one before it, counted from the head.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub layer_decay: Option<f64>,
+    /// Whether a sweep at the start of the phase finds the highest rate; `lr` then says only how groups compare.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub lr_find: bool,
+    /// Epochs after which the next group towards the stem thaws, the head first; `None` thaws all at once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unfreeze_every: Option<usize>,
     /// How the rate moves, as [`Schedule`] text.
     #[serde(default = "constant")]
     pub schedule: String,
@@ -106,8 +139,11 @@ fn batch_size() -> usize {
 fn optimizer() -> String {
     "adamw".into()
 }
-fn one_view() -> Views {
-    Views::Count(1)
+fn one() -> usize {
+    1
+}
+fn is_one(n: &usize) -> bool {
+    *n == 1
 }
 fn constant() -> String {
     "constant".into()
@@ -150,7 +186,7 @@ impl Recipe {
     /// Parses and checks a recipe; `place` is named in errors.
     pub fn parse(text: &str, place: &str) -> Result<Self> {
         let recipe: Self = toml::from_str(text).map_err(|e| toml_error(&e, text, place))?;
-        recipe.check(place)?;
+        recipe.check(place).map_err(|e| point(e, text, place))?;
         Ok(recipe)
     }
 
@@ -191,8 +227,40 @@ impl Recipe {
                 "0.1 is usual",
             );
         }
+        if let Some(average) = &self.average {
+            average.parse::<Average>().map_err(named)?;
+        }
+        let share = |key: &str, value: Option<f64>, range: std::ops::RangeInclusive<f64>, hint: &str| {
+            let wrong = value.filter(|v| !range.contains(v));
+            wrong.map_or(Ok(()), |v| {
+                bad(format!("`{key} = {v}` is not in {} to {}", range.start(), range.end()), hint)
+            })
+        };
+        share("ema", self.ema, 0.0..=0.99999, "0.99 is usual for hundreds of steps, 0.999 for thousands")?;
+        share("focal", self.focal, 0.0..=10.0, "2 is usual, 0 is plain cross-entropy")?;
+        share("wise", self.wise, 0.0..=1.0, "0.5 is usual, 1 keeps what was trained")?;
+        if self.wise.is_some() && !self.pretrained {
+            return bad(
+                "`wise` needs pretrained weights to go back to".into(),
+                "drop one of `wise`, `pretrained`",
+            );
+        }
+        if self.accumulate == 0 {
+            return bad("`accumulate` is 0".into(), "1 steps after every batch");
+        }
         for phase in &self.phases {
             phase.schedule.parse::<Schedule>().map_err(named)?;
+            let hint = "0.75 is usual, 1 is the same rate everywhere";
+            share("layer_decay", phase.layer_decay, 0.01..=1.0, hint)?;
+            if phase.layer_decay.is_some() && matches!(phase.lr, Rate::Anchors(_)) {
+                return bad(
+                    "`layer_decay` and rates by group contradict each other".into(),
+                    "write one number as `lr`, the head's rate, or drop `layer_decay`",
+                );
+            }
+            if phase.unfreeze_every == Some(0) {
+                return bad("`unfreeze_every` is 0".into(), "1 thaws one group per epoch");
+            }
             if phase.trainable.is_empty() {
                 return bad(
                     format!("phase `{}` trains nothing", phase.name),
@@ -232,32 +300,43 @@ impl Recipe {
         }
     }
 
+    /// Writes out what depends on the network's groups: phases with `unfreeze_every` become one phase for each group.
+    pub fn expand(&mut self, network: &Network) -> Result<()> {
+        let mut phases = Vec::new();
+        for phase in &self.phases {
+            phases.extend(super::unfreeze::expand(phase, network)?);
+        }
+        self.phases = phases;
+        Ok(())
+    }
+
     /// Writes it as TOML with every default explicit.
     pub fn to_toml(&self) -> String {
         toml::to_string_pretty(self).expect("a recipe is plain data")
     }
 }
 
-/// Turns the parser's error into file, line, column and a suggestion.
-fn toml_error(error: &toml::de::Error, text: &str, place: &str) -> Error {
-    let (line, column) = error.span().map_or((1, 1), |span| {
-        let before = &text[..span.start.min(text.len())];
-        (before.matches('\n').count() + 1, before.len() - before.rfind('\n').map_or(0, |i| i + 1) + 1)
-    });
-    let message = error.message();
-    // serde's words: unknown field `X`, expected one of `A`, `B`
-    let quoted: Vec<&str> = message.split('`').skip(1).step_by(2).collect();
-    let hint = match quoted.split_first() {
-        Some((word, known)) if message.starts_with("unknown field") => {
-            match crate::models::nearest(word, known.iter().copied()).first() {
-                Some(near) => format!("did you mean `{near}`?"),
-                None => format!("known keys: {}", known.join(", ")),
+impl Phase {
+    /// Returns the peak rate of every group of `network`, stem to head.
+    pub fn rates(&self, network: &Network) -> Result<Vec<f64>> {
+        let mut rates = self.lr.per_group(network)?;
+        if let Some(decay) = self.layer_decay {
+            let head = rates.len() - 1;
+            rates.iter_mut().enumerate().for_each(|(i, rate)| *rate *= decay.powi((head - i) as i32));
+        }
+        Ok(rates)
+    }
+
+    /// Scales the rates so that the highest becomes `lr`.
+    pub fn set_rate(&mut self, lr: f64) {
+        match &mut self.lr {
+            Rate::One(rate) => *rate = lr,
+            Rate::Anchors(anchors) => {
+                let top = anchors.values().copied().fold(0.0, f64::max);
+                anchors.values_mut().for_each(|rate| *rate *= lr / top);
             }
         }
-        _ => String::new(),
-    };
-    let what = message.split(", expected").next().unwrap_or(message).to_string();
-    Error::BadRecipe { place: format!("{place}:{line}:{column}"), what, hint }
+    }
 }
 
 #[cfg(test)]
@@ -273,11 +352,39 @@ mod tests {
     }
 
     #[test]
+    fn fastais_fine_tune_fits_into_25_lines() {
+        let text = include_str!("../../../../recipes/fastai_fine_tune.toml");
+        let recipe = Recipe::parse(text, "fastai_fine_tune").unwrap();
+        assert!(text.lines().count() <= 25 && recipe.phases.len() == 2);
+    }
+
+    #[test]
     fn a_typo_gets_its_line_and_a_suggestion() {
         let text = "batch_sise = 8\n[[phase]]\nepochs = 1\ntrainable = [\"head\"]\nlr = 1e-3\n";
         let error = Recipe::parse(text, "my.toml").unwrap_err();
         assert!(error.to_string().starts_with("my.toml:1:1"), "{error}");
         assert_eq!(error.hints(), ["did you mean `batch_size`?"]);
+    }
+
+    #[test]
+    fn a_bad_value_gets_its_line_too() {
+        let phase = "[[phase]]\nepochs = 1\ntrainable = [\"head\"]\nlr = 1e-3\n";
+        for (text, place) in [
+            (format!("seed = 1\n  ema = 1.5\n{phase}"), "my.toml:2:3"),
+            (format!("accumulate = 0\n{phase}"), "my.toml:1:1"),
+            (format!("average = \"lst(3)\"\n{phase}"), "my.toml:1:1: average"),
+            (format!("optimizer = \"adam\"\n{phase}"), "my.toml:1:1: optimizer"),
+            (format!("{phase}schedule = \"cosine\"\n{phase}schedule = \"one_cicle\"\n"), "my.toml:10:1"),
+            (format!("{phase}layer_decay = 7.5\n"), "my.toml:5:1"),
+            (format!("{phase}unfreeze_every = 0\n"), "my.toml:5:1"),
+            (format!("pretrained = false\nwise = 0.5\n{phase}"), "my.toml:2:1"),
+        ] {
+            let error = Recipe::parse(&text, "my.toml").unwrap_err();
+            assert!(error.to_string().starts_with(place), "{place}: {error}");
+            assert!(!error.hints().is_empty(), "{error}");
+        }
+        let text = phase.replace("1e-3", "{ head = 1e-3 }\nlayer_decay = 0.5");
+        assert!(Recipe::parse(&text, "my.toml").is_err());
     }
 
     #[test]

@@ -21,6 +21,13 @@ pub enum Schedule {
         div: f64,
         /// The end is the peak divided by this.
         div_final: f64,
+        /// Momentum (AdamW's `beta1`) at both ends and at the peak; `None` leaves the optimizer's own.
+        momentum: Option<(f64, f64)>,
+    },
+    /// From 1 to `ratio`, every step by the same factor.
+    Exponential {
+        /// Factor at the end.
+        ratio: f64,
     },
     /// Linear warm-up over a share of the phase, then half a cosine to 0.
     Cosine {
@@ -40,22 +47,40 @@ impl Schedule {
     /// Returns the factor at `progress`, 0 at the first step and 1 after the last.
     pub fn factor(self, progress: f64) -> f64 {
         let p = progress.clamp(0.0, 1.0);
-        let cosine =
-            |from: f64, to: f64, t: f64| to + (from - to) * (1.0 + (std::f64::consts::PI * t).cos()) / 2.0;
         match self {
             Schedule::Constant => 1.0,
-            Schedule::OneCycle { pct_start, div, div_final } => {
-                if p < pct_start {
-                    cosine(1.0 / div, 1.0, p / pct_start)
-                } else {
-                    cosine(1.0, 1.0 / div_final, (p - pct_start) / (1.0 - pct_start).max(1e-9))
-                }
+            Schedule::OneCycle { pct_start, div, div_final, .. } => {
+                cycle(p, pct_start, [1.0 / div, 1.0, 1.0 / div_final])
             }
+            Schedule::Exponential { ratio } => ratio.powf(p),
             // A warm-up starts one small step above zero, so that the first batch is not wasted.
             Schedule::Cosine { warmup } if p < warmup => (p / warmup).max(0.01),
             Schedule::Cosine { warmup } => cosine(1.0, 0.0, (p - warmup) / (1.0 - warmup).max(1e-9)),
             Schedule::Step { every, gamma } => gamma.powi((p / every).floor() as i32),
         }
+    }
+
+    /// Returns the momentum at `progress`, where the schedule moves it: down while the rate rises.
+    pub fn momentum(self, progress: f64) -> Option<f64> {
+        match self {
+            Schedule::OneCycle { pct_start, momentum: Some((high, low)), .. } => {
+                Some(cycle(progress.clamp(0.0, 1.0), pct_start, [high, low, high]))
+            }
+            _ => None,
+        }
+    }
+}
+
+fn cosine(from: f64, to: f64, t: f64) -> f64 {
+    to + (from - to) * (1.0 + (std::f64::consts::PI * t).cos()) / 2.0
+}
+
+/// Half a cosine from the first value to the second until `turn`, another to the third.
+fn cycle(p: f64, turn: f64, [start, middle, end]: [f64; 3]) -> f64 {
+    if p < turn {
+        cosine(start, middle, p / turn)
+    } else {
+        cosine(middle, end, (p - turn) / (1.0 - turn).max(1e-9))
     }
 }
 
@@ -63,9 +88,14 @@ impl fmt::Display for Schedule {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Schedule::Constant => f.write_str("constant"),
-            Schedule::OneCycle { pct_start, div, div_final } => {
-                write!(f, "one_cycle(pct_start={pct_start}, div={div}, div_final={div_final})")
+            Schedule::OneCycle { pct_start, div, div_final, momentum } => {
+                write!(f, "one_cycle(pct_start={pct_start}, div={div}, div_final={div_final}")?;
+                match momentum {
+                    Some((high, low)) => write!(f, ", mom_high={high}, mom_low={low})"),
+                    None => f.write_str(")"),
+                }
             }
+            Schedule::Exponential { ratio } => write!(f, "exponential(ratio={ratio})"),
             Schedule::Cosine { warmup } => write!(f, "cosine(warmup={warmup})"),
             Schedule::Step { every, gamma } => write!(f, "step(every={every}, gamma={gamma})"),
         }
@@ -83,14 +113,26 @@ impl FromStr for Schedule {
                 let pct_start = call.number("pct_start", 0.25, 0.0..=1.0)?;
                 let div = call.number("div", 25.0, 1.0..=1e9)?;
                 let div_final = call.number("div_final", 1e5, 1.0..=1e12)?;
-                (Schedule::OneCycle { pct_start, div, div_final }, &["pct_start", "div", "div_final"])
+                let momentum = if call.has("mom_high") || call.has("mom_low") {
+                    let end = |key, default| call.number(key, default, 0.0..=0.9999);
+                    Some((end("mom_high", 0.95)?, end("mom_low", 0.85)?))
+                } else {
+                    None
+                };
+                let keys = &["pct_start", "div", "div_final", "mom_high", "mom_low"];
+                (Schedule::OneCycle { pct_start, div, div_final, momentum }, keys)
+            }
+            "exponential" => {
+                (Schedule::Exponential { ratio: call.number("ratio", 0.01, 1e-12..=1e12)? }, &["ratio"])
             }
             "cosine" => (Schedule::Cosine { warmup: call.number("warmup", 0.0, 0.0..=0.9)? }, &["warmup"]),
             "step" => {
                 let every = call.number("every", 1.0 / 3.0, 1e-6..=1.0)?;
                 (Schedule::Step { every, gamma: call.number("gamma", 0.1, 0.0..=1.0)? }, &["every", "gamma"])
             }
-            other => return Err(call.unknown(other, &["constant", "one_cycle", "cosine", "step"])),
+            other => {
+                return Err(call.unknown(other, &["constant", "one_cycle", "cosine", "step", "exponential"]));
+            }
         };
         call.finish(keys)?;
         Ok(found)
@@ -148,6 +190,10 @@ impl<'a> Call<'a> {
         })
     }
 
+    pub fn has(&self, key: &str) -> bool {
+        self.arguments.iter().any(|(k, _)| *k == key)
+    }
+
     pub fn finish(&self, known: &[&str]) -> Result<(), Error> {
         match self.arguments.iter().find(|(key, _)| !known.contains(key)) {
             Some((key, _)) => Err(self.unknown(key, known)),
@@ -168,6 +214,19 @@ impl<'a> Call<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn momentum_moves_against_the_rate_as_in_fastai() {
+        let text = "one_cycle(pct_start=0.25, div=5, div_final=100000, mom_high=0.95, mom_low=0.85)";
+        let one: Schedule = text.parse().unwrap();
+        assert_eq!(one.to_string(), text);
+        // combined_cos(0.25, 0.95, 0.85, 0.95) of fastai 2.8.12 at these places.
+        for (progress, expected) in [(0.0, 0.95), (0.125, 0.9), (0.25, 0.85), (0.625, 0.9), (1.0, 0.95)] {
+            assert!((one.momentum(progress).unwrap() - expected).abs() < 1e-12, "{progress}");
+        }
+        assert_eq!("one_cycle".parse::<Schedule>().unwrap().momentum(0.5), None);
+        assert!("one_cycle(mom_high=1.5)".parse::<Schedule>().is_err());
+    }
 
     #[test]
     fn factors_follow_the_definitions() {

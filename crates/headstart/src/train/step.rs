@@ -1,5 +1,9 @@
-//! One optimisation step: forward, loss, backward, update. The loop, pretraining and the benchmark share it.
+//! One optimisation step: forward and loss, which the loop shares, then backward and update, which pretraining
+//! and the benchmark do at once.
 
+use burn::Tensor;
+
+use super::focal::focal;
 use super::loss::cross_entropy;
 use super::optimizer::Optimizer;
 use crate::models::tap::Tap;
@@ -16,6 +20,20 @@ pub struct Lesson {
     pub goal: Vec<f32>,
     /// A weight for each picture.
     pub weights: Option<Vec<f32>>,
+    /// Exponent of the focal loss instead of cross-entropy.
+    pub focal: Option<f64>,
+}
+
+impl Lesson {
+    /// Runs the network and returns the mean loss, ready for its backward pass.
+    pub fn loss(self, network: &Network) -> Tensor<1> {
+        let groups = network.groups().len();
+        let logits = network.run(self.first..groups, self.input, &mut Tap::off()).flat();
+        match self.focal {
+            Some(gamma) => focal(logits, self.goal, self.weights, gamma),
+            None => cross_entropy(logits, self.goal, self.weights),
+        }
+    }
 }
 
 /// Learns from one batch and returns the network with the loss before the update. A loss that is not a
@@ -27,9 +45,7 @@ pub fn step(
     rate: &dyn Fn(&str) -> f64,
     clip: Option<f64>,
 ) -> (Network, f64) {
-    let groups = network.groups().len();
-    let logits = network.run(lesson.first..groups, lesson.input, &mut Tap::off()).flat();
-    let loss = cross_entropy(logits, lesson.goal, lesson.weights);
+    let loss = lesson.loss(&network);
     let value = f64::from(loss.clone().into_scalar::<f32>());
     if !value.is_finite() {
         return (network, value);

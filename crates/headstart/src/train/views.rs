@@ -18,6 +18,12 @@ pub enum Views {
 const PASSES: usize = 2000;
 const MOST: usize = 4;
 
+impl Default for Views {
+    fn default() -> Self {
+        Views::Count(1)
+    }
+}
+
 impl Views {
     /// Returns the views of each of `pictures` pictures.
     pub fn count(self, pictures: usize) -> usize {

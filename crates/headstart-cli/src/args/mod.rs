@@ -1,10 +1,14 @@
 //! The command line, as data. No logic.
 
+mod bench;
+
 use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
 use headstart::fast::Precision;
 use headstart::train::views::Views;
+
+pub use bench::{Bench, Work};
 
 /// Transfer learning for images: photos and a pretrained network in, a classifier you can trust out.
 #[derive(Debug, Parser)]
@@ -30,6 +34,16 @@ pub enum Command {
         after_help = "Examples:\n  headstart fit photos/ --model resnet18 --recipe head\n  headstart fit photos/ --model resnet18 --weights resnet18.safetensors --recipe finetune --out runs/bees"
     )]
     Fit(Fit),
+    /// Sweep the learning rate and suggest one.
+    #[command(
+        after_help = "Examples:\n  headstart lr-find photos/ --model resnet18\n  headstart lr-find photos/ --model resnet18 --groups layer4 --groups head --out runs/lr"
+    )]
+    LrFind(LrFindArgs),
+    /// Measure how far a pretrained network carries on these photos, and say what to do.
+    #[command(
+        after_help = "Examples:\n  headstart advise photos/ --model resnet18\n  headstart advise photos/ --model resnet18 --model mobilenetv2_100\n  headstart fit photos/ --model resnet18 --recipe auto"
+    )]
+    Advise(Advise),
     /// Measure a bundle, or a network with its original classes, on labelled photos.
     #[command(
         after_help = "Examples:\n  headstart evaluate runs/bees photos/\n  headstart evaluate resnet18.safetensors imagenet/val --model resnet18"
@@ -112,7 +126,7 @@ pub struct Fit {
     pub data: PathBuf,
     #[command(flatten)]
     pub model: ModelArgs,
-    /// `head`, `finetune`, `scratch`, or a TOML file.
+    /// `auto`, `head`, `finetune`, `scratch`, or a TOML file.
     #[arg(long, default_value = "finetune")]
     pub recipe: String,
     /// Groups or name patterns to keep frozen in every phase.
@@ -124,9 +138,9 @@ pub struct Fit {
     /// Epochs of the last phase.
     #[arg(long)]
     pub epochs: Option<usize>,
-    /// Peak rate of the last phase; anchors by group are scaled along.
-    #[arg(long)]
-    pub lr: Option<f64>,
+    /// Peak rate of the last phase, anchors by group are scaled along; `find` sweeps for it when the phase begins.
+    #[arg(long, value_parser = Lr::parse)]
+    pub lr: Option<Lr>,
     /// Pictures a step.
     #[arg(long)]
     pub batch_size: Option<usize>,
@@ -154,6 +168,78 @@ pub struct Fit {
     /// Print the plan and train nothing.
     #[arg(long)]
     pub explain: bool,
+}
+
+/// A rate, or the wish to have one found.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Lr {
+    Find,
+    Rate(f64),
+}
+
+impl Lr {
+    fn parse(text: &str) -> Result<Self, String> {
+        match text {
+            "find" => Ok(Self::Find),
+            _ => text.parse().map(Self::Rate).map_err(|_| "give a number such as 1e-3, or `find`".into()),
+        }
+    }
+}
+
+#[derive(Debug, clap::Args)]
+pub struct LrFindArgs {
+    /// `root/{train,val}/CLASS/*`, `root/CLASS/*`, or a CSV manifest.
+    pub data: PathBuf,
+    #[command(flatten)]
+    pub model: ModelArgs,
+    /// Recipe whose pictures, head, optimizer and batches are used: a built-in one or a TOML file.
+    #[arg(long, default_value = "head")]
+    pub recipe: String,
+    /// Groups or name patterns to train; those of the recipe's last phase by default.
+    #[arg(long, num_args = 1.., value_delimiter = ',')]
+    pub groups: Vec<String>,
+    /// First rate.
+    #[arg(long, default_value_t = 1e-7)]
+    pub start: f64,
+    /// Rate after the last step.
+    #[arg(long, default_value_t = 10.0)]
+    pub end: f64,
+    /// Batches.
+    #[arg(long, default_value_t = 100)]
+    pub steps: usize,
+    /// Pictures a step.
+    #[arg(long)]
+    pub batch_size: Option<usize>,
+    /// Seed of every random choice.
+    #[arg(long)]
+    pub seed: Option<u64>,
+    /// Folder for `lr-find.png` and `lr-find.jsonl`.
+    #[arg(long, default_value = "runs/lr-find")]
+    pub out: PathBuf,
+}
+
+#[derive(Debug, clap::Args)]
+pub struct Advise {
+    /// `root/{train,val}/CLASS/*`, `root/CLASS/*`, or a CSV manifest.
+    pub data: PathBuf,
+    /// Networks to compare, as `headstart models` lists them.
+    #[arg(long, short)]
+    pub model: Vec<String>,
+    /// Weights of the networks, in the same order: files, names, `hf-hub:…`, `local-dir:…`.
+    #[arg(long, short)]
+    pub weights: Vec<String>,
+    /// Side of the square input in pixels.
+    #[arg(long)]
+    pub size: Option<usize>,
+    /// Most pictures to measure on; a larger set is sampled, the same share of every class.
+    #[arg(long, default_value_t = 4000)]
+    pub pictures: usize,
+    /// Seed of every random choice.
+    #[arg(long, default_value_t = 0)]
+    pub seed: u64,
+    /// Share of the photos set aside when the data has no validation part.
+    #[arg(long, default_value_t = 0.2)]
+    pub val_share: f64,
 }
 
 #[derive(Debug, clap::Args)]
@@ -267,50 +353,6 @@ pub struct Pretrain {
     /// Where the weights go.
     #[arg(long)]
     pub out: PathBuf,
-}
-
-#[derive(Debug, clap::Args)]
-pub struct Bench {
-    /// What to measure.
-    #[arg(value_enum)]
-    pub work: Work,
-    /// Network.
-    #[arg(long, short, default_value = "resnet18")]
-    pub model: String,
-    /// Pictures at once.
-    #[arg(long, short, default_value_t = 16)]
-    pub batch: usize,
-    /// Side of the pictures.
-    #[arg(long, default_value_t = 224)]
-    pub size: usize,
-    /// Number format of `forward` and `prefix`.
-    #[arg(long, default_value = "f32", value_parser = precision)]
-    pub precision: Precision,
-    /// How often to measure, after two runs that do not count.
-    #[arg(long, default_value_t = 15)]
-    pub rounds: usize,
-    /// Photos for `decode`: a folder as for `fit`.
-    #[arg(long)]
-    pub data: Option<PathBuf>,
-    /// Show where the time of `forward` goes.
-    #[arg(long)]
-    pub layers: bool,
-    /// Run once for each line on stdin and answer with its seconds, so that a script can alternate programs.
-    #[arg(long)]
-    pub paced: bool,
-}
-
-/// What `bench` measures.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-pub enum Work {
-    /// Pictures to logits, as inference runs it.
-    Forward,
-    /// Pictures to the last features: what a frozen prefix costs.
-    Prefix,
-    /// One step of SGD on the whole network, BatchNorm on batch statistics.
-    Step,
-    /// Photos to tensors: decode, resize, crop, normalise.
-    Decode,
 }
 
 fn precision(text: &str) -> Result<Precision, String> {

@@ -1,0 +1,110 @@
+//! What a recipe costs on this machine: a few steps of each kind are timed, the rest is counting.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::time::Instant;
+
+use burn::module::Module;
+use burn::tensor::Device;
+
+use super::measure::{Seen, Shape};
+use crate::data::{Dataset, Split};
+use crate::error::Result;
+use crate::models::tap::Tap;
+use crate::models::{Network, frozen};
+use crate::session::photos;
+use crate::sources::Backbone;
+use crate::train::groups::{BatchNormPolicy, apply, resolve};
+use crate::train::loss::{cross_entropy, targets};
+use crate::train::optimizer::{Optimizer, OptimizerSpec};
+use crate::train::photos::Batch;
+use crate::train::{Photos, Recipe, prefix};
+
+/// Pictures a timed step; small, so that a slow machine does not wait.
+const BATCH: usize = 16;
+/// Timed steps of each kind, after one that warms up. The fastest counts: others may use the machine too.
+const STEPS: usize = 3;
+
+/// Times steps, each kind once.
+pub struct Timer {
+    batch: Batch,
+    labels: Vec<usize>,
+    /// Seconds to read and transform a picture, all cores at work.
+    decode: f64,
+    /// Seconds to read, transform and embed a picture.
+    embed: f64,
+    /// Seconds a picture of a training step whose first trained group is the key.
+    steps: RefCell<HashMap<usize, f64>>,
+}
+
+impl Timer {
+    /// Decodes a batch to time with.
+    pub fn new(data: &Dataset, backbone: &Backbone, seen: &Seen) -> Result<Self> {
+        let mut recipe = Recipe::open("finetune")?;
+        recipe.resolve(&backbone.input);
+        let few: Vec<_> = data.part(Split::Train).iter().take(BATCH * 4).cloned().collect();
+        let set: Photos = photos(&few, &recipe.train, 0, BATCH, "cost")?;
+        let started = Instant::now();
+        let mut batches = set.in_order(0);
+        let first = batches.next().expect("a data set has pictures")?;
+        for batch in batches {
+            batch?;
+        }
+        let decode = started.elapsed().as_secs_f64() / set.len() as f64;
+        let labels = set.labels()[..first.n].to_vec();
+        let embed = 1.0 / seen.measured.pictures_per_second;
+        Ok(Self { batch: first, labels, decode, embed, steps: RefCell::default() })
+    }
+
+    /// Estimates the seconds of a whole run of `recipe`.
+    pub fn seconds(&self, recipe: &Recipe, network: &Network, shape: &Shape) -> Result<f64> {
+        let (train, val) = (shape.train as f64, shape.val as f64);
+        let (mut total, mut cached) = (0.0, None);
+        for phase in &recipe.phases {
+            let first = resolve(&phase.trainable, phase.batch_norm, network)?.first_group;
+            let step = self.step(first, network)?;
+            let epochs = phase.epochs as f64;
+            if first == 0 {
+                total += epochs * (train * (step + self.decode) + val * self.embed);
+                continue;
+            }
+            // A prefix runs once a view; up to the head it is nearly the whole network.
+            if cached != Some(first) {
+                total += (train * recipe.views.count(shape.train) as f64 + val) * self.embed;
+                cached = Some(first);
+            }
+            total += epochs * (train * step + val * 0.3 * step);
+        }
+        // The final score.
+        Ok(total + val * self.embed)
+    }
+
+    /// Seconds a picture of forward, backward and update of the groups from `first` on.
+    fn step(&self, first: usize, network: &Network) -> Result<f64> {
+        if let Some(known) = self.steps.borrow().get(&first) {
+            return Ok(*known);
+        }
+        let names: Vec<String> = network.groups()[first..].iter().map(|g| g.name.clone()).collect();
+        let set = resolve(&names, BatchNormPolicy::FreezeStats, network)?;
+        let (device, plain) = (Device::flex().autodiff(), Device::flex());
+        let size = [self.batch.n, self.batch.h, self.batch.w];
+        let input = prefix::run(&frozen(network), first, self.batch.x.clone(), size, &plain);
+        // Not the caller's: a step must not move its running statistics.
+        let copy = Network::new(network.row().name, network.options(), &plain)?.init(0);
+        let mut tail = apply(&set, copy.train());
+        let mut optimizer = Optimizer::new("adamw".parse::<OptimizerSpec>()?);
+        let (groups, classes) = (network.groups().len(), network.options().num_classes);
+        let mut best = f64::MAX;
+        for _ in 0..=STEPS {
+            let started = Instant::now();
+            let x = input.clone().to_device(&device);
+            let logits = tail.run(first..groups, x, &mut Tap::off()).flat();
+            let mut grads = cross_entropy(logits, targets(&self.labels, classes, 0.0), None).backward();
+            tail = optimizer.step(tail, &mut grads, &|_| 1e-6, None);
+            best = best.min(started.elapsed().as_secs_f64());
+        }
+        let each = best / self.batch.n as f64;
+        self.steps.borrow_mut().insert(first, each);
+        Ok(each)
+    }
+}

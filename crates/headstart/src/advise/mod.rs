@@ -1,0 +1,99 @@
+//! From photos and a pretrained network to a recipe and the reason for it: what `headstart advise` and
+//! `fit --recipe auto` run.
+//!
+//! [`measure`] looks at the photos through the network and through the same network with random weights; [`cost`]
+//! times this machine; [`decide`] is a pure function from those numbers to a choice; [`words`] says why.
+
+pub mod cost;
+pub mod decide;
+pub mod measure;
+pub mod plan;
+pub mod words;
+
+use std::path::Path;
+use std::time::Instant;
+
+use serde::Serialize;
+
+use crate::data::{Dataset, OnUnreadable, SplitConfig, check_files};
+use crate::error::Result;
+use crate::sources::Backbone;
+use crate::train::Recipe;
+use crate::train::observer::Observer;
+use cost::Timer;
+use decide::{Choice, Decision, Priced};
+use measure::{Measured, Shape};
+
+/// How to look.
+#[derive(Clone, Copy, Debug)]
+pub struct Settings {
+    /// Most pictures to measure on.
+    pub pictures: usize,
+    /// Seed of every random choice.
+    pub seed: u64,
+    /// Share set aside when the data has no validation part.
+    pub val_share: f64,
+}
+
+/// What came of it.
+#[derive(Clone, Debug, Serialize)]
+pub struct Advice {
+    /// The network measured.
+    pub model: String,
+    /// Where its weights came from.
+    pub weights: String,
+    /// The pictures.
+    pub data: Shape,
+    /// What the features are worth.
+    pub measured: Measured,
+    /// The choice, and what every choice is expected to give and cost.
+    pub decision: Decision,
+    /// One paragraph of reasons.
+    pub why: String,
+    /// The chosen recipe as TOML; none when the advice is to collect more pictures.
+    pub recipe: Option<String>,
+    /// Seconds the advice took.
+    pub seconds: f64,
+}
+
+/// Measures `backbone` on the photos of `data` and chooses a recipe.
+pub fn advise(
+    data: &Path,
+    backbone: &Backbone,
+    settings: Settings,
+    observer: &mut dyn Observer,
+) -> Result<Advice> {
+    let started = Instant::now();
+    let config =
+        SplitConfig { val_frac: settings.val_share as f32, seed: settings.seed, ..SplitConfig::default() };
+    let mut data = Dataset::open(data, &config)?;
+    check_files(&mut data, OnUnreadable::LeaveOut, &|_, _| {})?;
+    let shape = Shape::of(&data);
+    let seen = measure::measure(&data, backbone, settings, observer)?;
+    let (network, timer) = (&seen.network, Timer::new(&data, backbone, &seen)?);
+    let mut priced = Vec::new();
+    for choice in [Choice::Head, Choice::LastStages, Choice::Finetune, Choice::Scratch] {
+        let recipe = plan::recipe(choice, network, &shape)?.expect("these are recipes");
+        priced.push(Priced { choice, seconds: timer.seconds(&recipe, network, &shape)? });
+    }
+    let decision = decide::decide(&shape, &seen.measured, &priced);
+    let why = words::paragraph(backbone.row.name, &shape, &seen.measured, &decision);
+    let recipe = plan::recipe(decision.choice, network, &shape)?.map(|r| r.to_toml());
+    Ok(Advice {
+        model: backbone.row.name.to_string(),
+        weights: backbone.origin.clone(),
+        data: shape,
+        measured: seen.measured,
+        decision,
+        why,
+        recipe,
+        seconds: started.elapsed().as_secs_f64(),
+    })
+}
+
+impl Advice {
+    /// Returns the chosen recipe.
+    pub fn recipe(&self) -> Option<Recipe> {
+        self.recipe.as_deref().map(|text| Recipe::parse(text, "the advice").expect("written by this program"))
+    }
+}

@@ -1,0 +1,36 @@
+//! The recipe of each choice: a built-in one, or that with its groups put in.
+
+use std::collections::BTreeMap;
+
+use super::decide::Choice;
+use super::measure::Shape;
+use crate::error::Result;
+use crate::models::Network;
+use crate::train::Recipe;
+use crate::train::groups::Rate;
+
+/// Classes this many times larger than the smallest get weights.
+const UNBALANCED: f64 = 3.0;
+
+/// Returns the recipe of `choice`; none for collecting more pictures.
+pub fn recipe(choice: Choice, network: &Network, shape: &Shape) -> Result<Option<Recipe>> {
+    let name = match choice {
+        Choice::CollectMore => return Ok(None),
+        Choice::Head => "head",
+        Choice::LastStages | Choice::Finetune => "finetune",
+        Choice::Scratch => "scratch",
+    };
+    let mut recipe = Recipe::open(name)?;
+    recipe.class_weights = shape.largest as f64 > UNBALANCED * shape.smallest as f64;
+    if choice == Choice::LastStages {
+        let groups = network.groups();
+        let (last, head) = (&groups[groups.len().saturating_sub(2)].name, &groups[groups.len() - 1].name);
+        let phase = recipe.phases.last_mut().expect("`finetune` has phases");
+        phase.name = "last stage".into();
+        phase.trainable = vec![last.clone(), head.clone()];
+        // Its features are cached: epochs are cheap, and with few weights moving the rates can be higher.
+        phase.epochs = 6;
+        phase.lr = Rate::Anchors(BTreeMap::from([(last.clone(), 3e-5), (head.clone(), 3e-4)]));
+    }
+    Ok(Some(recipe))
+}

@@ -1,0 +1,51 @@
+//! The learning-rate finder on a folder of photos: what `headstart lr-find` runs.
+
+use std::path::Path;
+
+use crate::data::{Dataset, OnUnreadable, Split, SplitConfig, check_files};
+use crate::error::Result;
+use crate::models::HeadSpec;
+use crate::session::photos;
+use crate::sources::Backbone;
+use crate::train::lr_find::{LrFind, Sweep, lr_find};
+use crate::train::observer::Observer;
+use crate::train::prefix::{CacheLimits, FeatureCache};
+use crate::train::recipe::Phase;
+use crate::train::{Job, Recipe};
+
+/// Sweeps the rate of `phase` on the training photos of `data`; `out` takes what the feature cache cannot hold in memory.
+///
+/// Pictures, head, optimizer and batches are those of `recipe`, whose own phases do not matter.
+pub fn sweep(
+    data: &Path,
+    mut recipe: Recipe,
+    phase: &Phase,
+    backbone: &Backbone,
+    settings: LrFind,
+    out: &Path,
+    observer: &mut dyn Observer,
+) -> Result<Sweep> {
+    let config = SplitConfig { seed: recipe.seed, ..SplitConfig::default() };
+    let mut data = Dataset::open(data, &config)?;
+    check_files(&mut data, OnUnreadable::LeaveOut, &|_, _| {})?;
+    recipe.resolve(&backbone.input);
+    let (classes, head): (usize, HeadSpec) = (data.classes.names().len(), recipe.head.parse()?);
+    let network = match recipe.pretrained {
+        true => backbone.with_new_head(classes, head, recipe.seed)?.0,
+        false => backbone.random(classes, head, recipe.seed)?,
+    };
+    let network = crate::train::reinit::reinit(network, &recipe.reinit, recipe.seed)?;
+    let train =
+        photos(data.part(Split::Train), &recipe.train, recipe.seed, recipe.batch_size, &data.digest()?)?;
+    let val = photos(&[], &recipe.eval, recipe.seed, recipe.batch_size, "none")?;
+    let job = Job {
+        recipe: &recipe,
+        train: &train,
+        val: &val,
+        key: String::new(),
+        checkpoint: None,
+        resume: false,
+        limits: CacheLimits { memory: 4 << 30, disk: 32 << 30, folder: out.to_path_buf() },
+    };
+    Ok(lr_find(&job, phase, network, &mut FeatureCache::default(), settings, observer)?.1)
+}

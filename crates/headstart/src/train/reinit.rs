@@ -1,0 +1,34 @@
+//! Starting late stages anew: what the source task taught them may be in the way (Zhang et al., "Revisiting
+//! Few-sample BERT Fine-tuning", ICLR 2021, for the last layers of transformers).
+
+use std::collections::HashMap;
+
+use burn::tensor::Device;
+
+use super::groups::{BatchNormPolicy, resolve};
+use crate::error::{Error, Result};
+use crate::models::Network;
+
+/// Draws the tensors under `patterns` (groups, or names with `*`) from `seed`, BatchNorm's statistics included.
+pub fn reinit(network: Network, patterns: &[String], seed: u64) -> Result<Network> {
+    if patterns.is_empty() {
+        return Ok(network);
+    }
+    let chosen = resolve(patterns, BatchNormPolicy::Train, &network).map_err(|e| match e {
+        // The key is this one, not the phase's.
+        Error::BadRecipe { what, hint, .. } => Error::BadRecipe { place: "reinit".into(), what, hint },
+        other => other,
+    })?;
+    let layer = |name: &str| name.rsplit_once('.').map_or(String::new(), |(layer, _)| layer.to_string());
+    let layers: std::collections::HashSet<String> = chosen.params.iter().map(|name| layer(name)).collect();
+    let fresh = Network::new(network.row().name, network.options(), &Device::flex())?.init(seed);
+    let mut values: HashMap<String, Vec<f32>> = fresh
+        .state()
+        .into_iter()
+        .filter(|(name, ..)| {
+            chosen.params.contains(name) || (crate::models::is_buffer(name) && layers.contains(&layer(name)))
+        })
+        .map(|(name, _, values)| (name, values))
+        .collect();
+    Ok(network.assign(&mut |name, _| values.remove(name)))
+}
