@@ -19,7 +19,7 @@ fn features(model: &str, first: Option<usize>, precision: Precision) -> (Vec<usi
     if precision != Precision::F32 {
         prefix.calibrate(std::iter::once((x.clone(), SIZE))).expect("these networks have narrow layers");
     }
-    match prefix.run(x, SIZE) {
+    match prefix.run(x.into(), SIZE) {
         Flow::Flat(x) => (x.dims().to_vec(), host_values(&x)),
         Flow::Map(map) => (map.dims().to_vec(), host_values(&map.into_nhwc())),
         Flow::Tokens(_) => panic!("{model} has no tokens"),
@@ -51,8 +51,8 @@ fn pictures_do_not_depend_on_their_neighbours() {
     for precision in [Precision::Bf16, Precision::Int8] {
         let mut prefix = Prefix::narrow(&network, network.groups().len() - 1, precision);
         prefix.calibrate(std::iter::once((x.clone(), [11, 64, 64]))).expect("a ResNet has narrow layers");
-        let all = host_values(&prefix.run(x.clone(), [11, 64, 64]).flat());
-        let last = host_values(&prefix.run(x[10 * each..].to_vec(), [1, 64, 64]).flat());
+        let all = host_values(&prefix.run(x[..].into(), [11, 64, 64]).flat());
+        let last = host_values(&prefix.run(x[10 * each..].into(), [1, 64, 64]).flat());
         assert!(all[10 * last.len()..] == last[..], "{precision:?}");
     }
 }

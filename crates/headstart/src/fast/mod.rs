@@ -11,6 +11,7 @@ mod flex;
 mod flex_grads;
 mod gate;
 mod grads;
+mod lots;
 mod plan;
 mod tokens;
 

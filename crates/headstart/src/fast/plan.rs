@@ -1,7 +1,8 @@
 //! A frozen part of a network as a list of steps in bf16 or 8-bit integers.
 //!
 //! A [`Plan`] is made from a [`Capture`]. It takes pictures a few at a time, so that what one step makes is
-//! still in the caches when the next reads it, and reuses the memory of results that nobody needs any more.
+//! still in the caches when the next reads it, and reuses the memory of results that nobody needs any more:
+//! `lots.rs` decides both.
 
 use headstart_kernels::conv::ConvShape;
 use headstart_kernels::half::{self, PackedConvHalf, PackedDepthwiseHalf, bf16};
@@ -10,6 +11,7 @@ use headstart_kernels::pool::PoolShape;
 use serde::{Deserialize, Serialize};
 
 use super::capture::{Capture, Op, Step};
+use super::lots::{self, Place, Stretch};
 use super::{Act, ConvGeometry, PoolGeometry};
 
 /// The number format of a frozen part.
@@ -201,16 +203,15 @@ impl Format for Int8 {
     }
 }
 
-/// The steps with packed weights, and memory for a few pictures.
+/// The steps with packed weights, and memory for some pictures.
 struct Program<F: Format> {
     steps: Vec<Ready<F>>,
+    stretches: Vec<Stretch>,
     /// Size and format of each result; the first is the pictures.
     results: Vec<([usize; 3], Quant)>,
     /// Which memory holds each result.
-    slots: Vec<usize>,
+    places: Vec<Place>,
     memory: Vec<Vec<F::Value>>,
-    /// Pictures at a time.
-    few: usize,
 }
 
 struct Ready<F: Format> {
@@ -224,11 +225,15 @@ enum Work<F: Format> {
     AvgPool([usize; 2]),
 }
 
-/// Bytes of the largest pair of neighbouring results that a few pictures may take: half of a large L2.
-const CACHED: usize = 1 << 20;
+/// Pictures that go through all steps before the next do.
+const LOT: usize = 16;
 
-/// The most pictures at a time: weights are read anew for each lot.
-const MOST: usize = 8;
+/// Pictures `from..from + n` of a lot.
+#[derive(Clone, Copy)]
+struct Part {
+    from: usize,
+    n: usize,
+}
 
 impl<F: Format> Program<F> {
     fn new(capture: &Capture) -> Self {
@@ -237,72 +242,89 @@ impl<F: Format> Program<F> {
             .chain(capture.steps.iter().map(|step| (step.size, F::quant(step.range))))
             .collect();
         let steps = capture.steps.iter().enumerate().map(|(i, step)| ready(step, &results, i + 1)).collect();
-        let slots = slots(&capture.steps);
-        let count = slots.iter().max().map_or(0, |last| last + 1);
-        let len = |result: usize| results[result].0.iter().product::<usize>();
-        let pairs = capture.steps.iter().enumerate().map(|(i, step)| len(step.input) + len(i + 1));
-        let largest = pairs.max().unwrap_or(1) * size_of::<F::Value>();
+        let stretches = lots::stretches(capture.size, &capture.steps, size_of::<F::Value>(), LOT);
+        let places = lots::places(&capture.steps, &stretches);
+        let count = places.iter().map(|place| place.memory + 1).max().unwrap_or(0);
         let memory = (0..count).map(|_| Vec::new()).collect();
-        Self { steps, slots, memory, few: (CACHED / largest.max(1)).clamp(1, MOST), results }
+        Self { steps, stretches, results, places, memory }
     }
 
     fn run(&mut self, x: &[f32]) -> (Vec<f32>, [usize; 3]) {
-        let each: usize = self.results[0].0.iter().product();
+        let each = self.len(0);
         let (size, _) = self.results[self.results.len() - 1];
         let out_len: usize = size.iter().product();
-        let n = x.len() / each;
-        let mut out = headstart_kernels::buffer(n * out_len);
-        for (x, out) in x.chunks(self.few * each).zip(out.chunks_mut(self.few * out_len)) {
-            self.lot(x.len() / each, x, out);
+        let mut out = headstart_kernels::buffer(x.len() / each * out_len);
+        for (x, out) in x.chunks(LOT * each).zip(out.chunks_mut(LOT * out_len)) {
+            self.lot(x, out);
         }
         (out, size)
     }
 
-    fn len(&self, result: usize, n: usize) -> usize {
-        n * self.results[result].0.iter().product::<usize>()
+    /// Values of a result for one picture.
+    fn len(&self, result: usize) -> usize {
+        self.results[result].0.iter().product()
     }
 
-    fn result(&self, result: usize, n: usize) -> (&[F::Value], Quant) {
-        (&self.memory[self.slots[result]][..self.len(result, n)], self.results[result].1)
+    /// Where in its memory a result has a part of the lot.
+    fn span(&self, result: usize, part: Part) -> std::ops::Range<usize> {
+        let from = if self.places[result].whole { part.from } else { 0 };
+        from * self.len(result)..(from + part.n) * self.len(result)
     }
 
-    /// Runs `n` pictures.
-    fn lot(&mut self, n: usize, x: &[f32], out: &mut [f32]) {
+    fn result(&self, result: usize, part: Part) -> (&[F::Value], Quant) {
+        let memory = &self.memory[self.places[result].memory];
+        (&memory[self.span(result, part)], self.results[result].1)
+    }
+
+    fn lot(&mut self, x: &[f32], out: &mut [f32]) {
+        let n = x.len() / self.len(0);
         let mut pictures = self.take(0, n);
         F::narrow(x, self.results[0].1, &mut pictures[..x.len()]);
-        self.memory[self.slots[0]] = pictures;
-        for index in 0..self.steps.len() {
-            let (result, last) = (index + 1, index + 1 == self.steps.len());
-            let mut memory = self.take(result, n);
-            let len = self.len(result, n);
-            let step = &self.steps[index];
-            let ([h, w, c], _) = self.results[step.input];
-            let (x, from) = self.result(step.input, n);
-            let y = &mut memory[..len];
-            match &step.work {
-                Work::Conv { layer, geometry, residual, act, c_out } => {
-                    let shape = geometry.shape([n, h, w, c], *c_out);
-                    F::conv(&shape, x, layer, residual.map(|r| self.result(r, n)), *act, y);
-                }
-                Work::MaxPool(geometry) => F::max_pool(&geometry.shape([n, h, w, c]), x, y),
-                Work::AvgPool(size) if last => F::avg_pool(from, [n, h, w, c], *size, x, out),
-                Work::AvgPool(size) => {
-                    let mut mean = vec![0.0; len];
-                    F::avg_pool(from, [n, h, w, c], *size, x, &mut mean);
-                    F::narrow(&mean, self.results[result].1, y);
+        self.memory[self.places[0].memory] = pictures;
+        let out_len = out.len() / n;
+        for index in 0..self.stretches.len() {
+            let Stretch { first, end, few } = self.stretches[index];
+            for from in (0..n).step_by(few) {
+                let part = Part { from, n: few.min(n - from) };
+                for step in first..end {
+                    self.step(step, part, n, &mut out[from * out_len..(from + part.n) * out_len]);
                 }
             }
-            if last && !matches!(step.work, Work::AvgPool(_)) {
-                F::widen(y, self.results[result].1, out);
-            }
-            self.memory[self.slots[result]] = memory;
         }
+    }
+
+    /// Does step `index` for a part of a lot of `lot` pictures; the last step writes `out`.
+    fn step(&mut self, index: usize, part: Part, lot: usize, out: &mut [f32]) {
+        let (result, last) = (index + 1, index + 1 == self.steps.len());
+        let mut memory = self.take(result, if self.places[result].whole { lot } else { part.n });
+        let y = &mut memory[self.span(result, part)];
+        let step = &self.steps[index];
+        let ([h, w, c], _) = self.results[step.input];
+        let (x, from) = self.result(step.input, part);
+        let maps = [part.n, h, w, c];
+        match &step.work {
+            Work::Conv { layer, geometry, residual, act, c_out } => {
+                let residual = residual.map(|r| self.result(r, part));
+                F::conv(&geometry.shape(maps, *c_out), x, layer, residual, *act, y);
+            }
+            Work::MaxPool(geometry) => F::max_pool(&geometry.shape(maps), x, y),
+            Work::AvgPool(size) if last => F::avg_pool(from, maps, *size, x, out),
+            Work::AvgPool(size) => {
+                let mut mean = vec![0.0; y.len()];
+                F::avg_pool(from, maps, *size, x, &mut mean);
+                F::narrow(&mean, self.results[result].1, y);
+            }
+        }
+        if last && !matches!(step.work, Work::AvgPool(_)) {
+            F::widen(y, self.results[result].1, out);
+        }
+        self.memory[self.places[result].memory] = memory;
     }
 
     /// Takes the memory of a result out, large enough for `n` pictures.
     fn take(&mut self, result: usize, n: usize) -> Vec<F::Value> {
-        let mut memory = std::mem::take(&mut self.memory[self.slots[result]]);
-        let len = self.len(result, n);
+        let mut memory = std::mem::take(&mut self.memory[self.places[result].memory]);
+        let len = n * self.len(result);
         if memory.len() < len {
             memory.resize(len, F::Value::default());
         }
@@ -322,45 +344,4 @@ fn ready<F: Format>(step: &Step, results: &[([usize; 3], Quant)], result: usize)
         Op::AvgPool(size) => Work::AvgPool(*size),
     };
     Ready { input: step.input, work }
-}
-
-/// Gives each result a memory that no result needed at the same time has.
-fn slots(steps: &[Step]) -> Vec<usize> {
-    let mut last_use: Vec<usize> = (0..=steps.len()).collect();
-    for (i, step) in steps.iter().enumerate() {
-        last_use[step.input] = i + 1;
-        if let Op::Conv { residual: Some(residual), .. } = step.op {
-            last_use[residual] = i + 1;
-        }
-    }
-    let mut slots: Vec<usize> = Vec::new();
-    for result in 0..=steps.len() {
-        let busy = |slot: usize| slots.iter().zip(&last_use).any(|(s, last)| *s == slot && *last >= result);
-        slots.push((0..).find(|slot| !busy(*slot)).expect("there are always more"));
-    }
-    slots
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn memory_is_shared_only_by_results_of_different_times() {
-        let step = |input, residual| Step {
-            op: Op::Conv {
-                weight: vec![],
-                bias: vec![],
-                geometry: ConvGeometry { kernel: [1; 2], stride: [1; 2], pad: [0; 4], groups: 1 },
-                residual,
-                act: Act::None,
-            },
-            input,
-            size: [1; 3],
-            range: (0.0, 1.0),
-        };
-        // 0 → 1 → 2 → 3, where 3 also reads 1, then 3 → 4.
-        let slots = slots(&[step(0, None), step(1, None), step(2, Some(1)), step(3, None)]);
-        assert_eq!(slots, [0, 1, 0, 2, 0]);
-    }
 }

@@ -348,7 +348,7 @@ impl<'a> Learner<'a> {
         if first == 0 {
             return prefix::run(network, 0, batch.x, size, device);
         }
-        self.prefix.run(batch.x, size).to_device(device)
+        self.prefix.run(batch.x.into(), size).to_device(device)
     }
 
     fn validate(&self, network: &Network) -> Result<Scores> {

@@ -5,6 +5,7 @@
 //! of everything it depends on: the prefix's weights, the pictures' contents, the pipeline, the seed and
 //! the number of views. A later phase with the same key finds it again.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::fs::File;
 use std::io::Write;
@@ -185,10 +186,10 @@ impl Prefix {
     }
 
     /// Runs pictures `[n, h, w, 3]`.
-    pub fn run(&mut self, x: Vec<f32>, [n, h, w]: [usize; 3]) -> Flow {
+    pub fn run(&mut self, x: Cow<'_, [f32]>, [n, h, w]: [usize; 3]) -> Flow {
         let device = Device::flex();
         let Some((plan, groups)) = &mut self.plan else {
-            return run(&self.network, self.first, x, [n, h, w], &device);
+            return run(&self.network, self.first, x.into_owned(), [n, h, w], &device);
         };
         let (values, [rows, columns, c]) = plan.run(&x);
         let flat = *groups == self.network.groups().len() - 1;
@@ -233,7 +234,7 @@ impl FeatureCache {
         for view in 0..views {
             for batch in photos.in_order(view as u64) {
                 let batch = batch?;
-                let flow = prefix.run(batch.x, [batch.n, batch.h, batch.w]);
+                let flow = prefix.run(batch.x.into(), [batch.n, batch.h, batch.w]);
                 let rows = match flow {
                     Flow::Flat(x) => {
                         shape = vec![x.dims()[1]];
