@@ -4,10 +4,11 @@
 //! at AVX-512 is about 540; `docs/performance.md` has what was measured. Winograd does fewer products than
 //! are counted, so its layers may pass the peak. Best of several runs: other programs only slow it.
 
-use std::time::Instant;
+mod timing;
 
 use headstart_kernels::conv::{self, ConvShape, PackedConv};
 use headstart_kernels::{Act, Level, gemm};
+use timing::best;
 
 fn main() {
     let only = std::env::args().nth(1).unwrap_or_default();
@@ -88,27 +89,4 @@ fn time_layer(s: &ConvShape) -> [f64; 4] {
         best(|| conv::backward_data(s, &dy, &w, &mut dx)),
         best(|| conv::backward_weight(s, &x, &dy, &mut w)),
     ]
-}
-
-/// Seconds of the quickest run; of one thread, the mean CPU time, which other programs disturb less.
-fn best(mut run: impl FnMut()) -> f64 {
-    run();
-    let (start, cpu_start, mut best) = (Instant::now(), cpu_seconds(), f64::MAX);
-    let mut runs = 0;
-    while runs < 5 || start.elapsed().as_secs_f64() < 0.25 {
-        let run_start = Instant::now();
-        run();
-        best = best.min(run_start.elapsed().as_secs_f64());
-        runs += 1;
-    }
-    match (headstart_kernels::threads::threads(), cpu_start, cpu_seconds()) {
-        (1, Some(start), Some(end)) => (end - start) / f64::from(runs),
-        _ => best,
-    }
-}
-
-/// CPU time of this thread, on Linux.
-fn cpu_seconds() -> Option<f64> {
-    let stat = std::fs::read_to_string("/proc/thread-self/schedstat").ok()?;
-    Some(stat.split_whitespace().next()?.parse::<f64>().ok()? / 1e9)
 }

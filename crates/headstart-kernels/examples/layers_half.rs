@@ -4,12 +4,13 @@
 //! cores are about 1090 (bf16) and 2180 (int8). The totals weigh each layer by how often the networks have
 //! it. Best of several runs: other programs only slow it.
 
-use std::time::Instant;
+mod timing;
 
 use headstart_kernels::conv::ConvShape;
 use headstart_kernels::half::{self, PackedConvHalf};
 use headstart_kernels::int8::{self, PackedConvInt8, Quant};
 use headstart_kernels::{Act, Level};
+use timing::best;
 
 /// Name, how often ResNet-18 and ResNet-50 have it, whether a residual joins, shape.
 type Layer = (String, [u32; 2], bool, ConvShape);
@@ -109,27 +110,4 @@ fn time_int8(s: &ConvShape, joins: bool) -> f64 {
         let residual = residual.as_deref().map(|r| (r, quant));
         int8::forward_int8(s, &x, &packed, residual, Act::Relu, &mut y);
     })
-}
-
-/// Seconds of the quickest run; of one thread, the mean CPU time, which other programs disturb less.
-fn best(mut run: impl FnMut()) -> f64 {
-    run();
-    let (start, cpu_start, mut best) = (Instant::now(), cpu_seconds(), f64::MAX);
-    let mut runs = 0;
-    while runs < 5 || start.elapsed().as_secs_f64() < 0.15 {
-        let run_start = Instant::now();
-        run();
-        best = best.min(run_start.elapsed().as_secs_f64());
-        runs += 1;
-    }
-    match (headstart_kernels::threads::threads(), cpu_start, cpu_seconds()) {
-        (1, Some(start), Some(end)) => (end - start) / f64::from(runs),
-        _ => best,
-    }
-}
-
-/// CPU time of this thread, on Linux.
-fn cpu_seconds() -> Option<f64> {
-    let stat = std::fs::read_to_string("/proc/thread-self/schedstat").ok()?;
-    Some(stat.split_whitespace().next()?.parse::<f64>().ok()? / 1e9)
 }

@@ -26,6 +26,8 @@ pub mod norm;
 pub mod optim;
 pub mod pool;
 pub mod process;
+#[cfg(target_arch = "x86_64")]
+mod rows;
 mod scratch;
 mod simd;
 pub mod threads;

@@ -1,6 +1,7 @@
 //! How the memory-bound kernels meet an instruction set: one body of plain loops, compiled once
 //! per level. These loops wait for memory, so the vectoriser's code is as fast as intrinsics.
 
+use crate::threads::{SharedMut, parallel_for};
 use crate::{Act, Level};
 
 /// Runs `body` compiled for `level`. `body` must be an `#[inline(always)]` closure, or it keeps
@@ -77,6 +78,31 @@ pub(crate) fn chunks(len: usize, size: usize) -> usize {
 pub(crate) fn chunk(len: usize, size: usize, index: usize) -> (usize, usize) {
     let from = index * size;
     (from, size.min(len - from))
+}
+
+/// Values per task of a conversion: enough to hide the cost of handing a task over.
+pub(crate) const CONVERTED: usize = 1 << 17;
+
+/// Replaces each of `y` by `each` of the value of `x` in its place.
+pub(crate) fn convert<A: Copy + Sync, B: Send>(
+    level: Level,
+    x: &[A],
+    y: &mut [B],
+    each: impl Fn(A) -> B + Sync,
+) {
+    assert_eq!(x.len(), y.len(), "the two formats differ in length");
+    let len = y.len();
+    let y = SharedMut::new(y);
+    parallel_for(chunks(len, CONVERTED), |index| {
+        let (from, len) = chunk(len, CONVERTED, index);
+        // SAFETY: chunks are disjoint and each index runs once.
+        let y = unsafe { y.part(from, len) };
+        at(
+            level,
+            #[inline(always)]
+            |_| y.iter_mut().zip(&x[from..][..len]).for_each(|(y, x)| *y = each(*x)),
+        );
+    });
 }
 
 #[cfg(test)]

@@ -5,51 +5,29 @@
 use std::arch::x86_64::*;
 
 use super::micro::{Outer, Tile, limits};
+use crate::rows::{each_row, with_rows};
 
 /// Rows of a full tile, and the row length of `Tile::rows`.
 const MR: usize = 6;
-
-/// Calls `$kernel` with the number of rows, then the number of vectors, as constants.
-macro_rules! with_rows {
-    ($m:expr, $kernel:ident, $vectors:literal, $arg:expr) => {
-        match $m {
-            1 => $kernel::<1, $vectors>($arg),
-            2 => $kernel::<2, $vectors>($arg),
-            3 => $kernel::<3, $vectors>($arg),
-            4 => $kernel::<4, $vectors>($arg),
-            5 => $kernel::<5, $vectors>($arg),
-            6 => $kernel::<6, $vectors>($arg),
-            _ => unreachable!("a tile has 1 to 6 rows, not {}", $m),
-        }
-    };
-}
-
-/// Repeats `$body` for each row, `$r` being a constant. A loop would not be unrolled where its body is
-/// long, and accumulators indexed at run time live in memory: a third of the speed.
-macro_rules! each_row {
-    ($rows:ident, $r:ident, $body:block) => {
-        each_row!(@ $rows, $r, $body, 0 1 2 3 4 5)
-    };
-    (@ $rows:ident, $r:ident, $body:block, $($n:literal)*) => {
-        $(if $n < $rows {
-            const $r: usize = $n;
-            $body
-        })*
-    };
-}
 
 /// See [`super::micro::tile`].
 #[target_feature(enable = "avx2,fma")]
 pub(super) unsafe fn tile(m: usize, tile: &Tile) {
     // SAFETY: the caller's promise.
-    unsafe { if tile.cols > 8 { with_rows!(m, tile_of, 2, tile) } else { with_rows!(m, tile_of, 1, tile) } }
+    unsafe {
+        if tile.cols > 8 {
+            with_rows!(m, tile_of, 2, tile, up to 6)
+        } else {
+            with_rows!(m, tile_of, 1, tile, up to 6)
+        }
+    }
 }
 
 /// See [`super::micro::outer`].
 #[target_feature(enable = "avx2,fma")]
 pub(super) unsafe fn outer(m: usize, outer: &Outer) {
     // SAFETY: the caller's promise.
-    unsafe { with_rows!(m, outer_of, 2, outer) }
+    unsafe { with_rows!(m, outer_of, 2, outer, up to 6) }
 }
 
 #[target_feature(enable = "avx2,fma")]

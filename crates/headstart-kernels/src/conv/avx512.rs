@@ -7,46 +7,10 @@
 use std::arch::x86_64::*;
 
 use super::micro::{Outer, Tile, limits};
+use crate::rows::{each_row, with_rows};
 
 /// Rows of a full tile, and the row length of `Tile::rows`.
 const MR: usize = 14;
-
-/// Calls `$kernel` with the number of rows, then the number of vectors, as constants.
-macro_rules! with_rows {
-    ($m:expr, $kernel:ident, $vectors:literal, $arg:expr) => {
-        match $m {
-            1 => $kernel::<1, $vectors>($arg),
-            2 => $kernel::<2, $vectors>($arg),
-            3 => $kernel::<3, $vectors>($arg),
-            4 => $kernel::<4, $vectors>($arg),
-            5 => $kernel::<5, $vectors>($arg),
-            6 => $kernel::<6, $vectors>($arg),
-            7 => $kernel::<7, $vectors>($arg),
-            8 => $kernel::<8, $vectors>($arg),
-            9 => $kernel::<9, $vectors>($arg),
-            10 => $kernel::<10, $vectors>($arg),
-            11 => $kernel::<11, $vectors>($arg),
-            12 => $kernel::<12, $vectors>($arg),
-            13 => $kernel::<13, $vectors>($arg),
-            14 => $kernel::<14, $vectors>($arg),
-            _ => unreachable!("a tile has 1 to 14 rows, not {}", $m),
-        }
-    };
-}
-
-/// Repeats `$body` for each row, `$r` being a constant. A loop would not be unrolled where its body is
-/// long, and accumulators indexed at run time live in memory: a third of the speed.
-macro_rules! each_row {
-    ($rows:ident, $r:ident, $body:block) => {
-        each_row!(@ $rows, $r, $body, 0 1 2 3 4 5 6 7 8 9 10 11 12 13)
-    };
-    (@ $rows:ident, $r:ident, $body:block, $($n:literal)*) => {
-        $(if $n < $rows {
-            const $r: usize = $n;
-            $body
-        })*
-    };
-}
 
 /// See [`super::micro::tile`].
 #[target_feature(enable = "avx512f")]

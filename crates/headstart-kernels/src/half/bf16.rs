@@ -1,11 +1,7 @@
 //! Conversions between f32 and bf16, stored as the upper half of a float's bits in a `u16`.
 
 use crate::Level;
-use crate::simd::{at, chunk, chunks};
-use crate::threads::{SharedMut, parallel_for};
-
-/// Values per task: enough to hide the cost of handing a task over.
-const CHUNK: usize = 1 << 17;
+use crate::simd::convert;
 
 /// Rounds floats to bf16, to the nearest, ties to even; NaN stays NaN.
 ///
@@ -42,20 +38,4 @@ pub(crate) fn round(x: f32) -> u16 {
 #[inline(always)]
 pub(crate) fn widen(x: u16) -> f32 {
     f32::from_bits(u32::from(x) << 16)
-}
-
-fn convert<A: Copy + Sync, B: Send>(level: Level, x: &[A], y: &mut [B], each: impl Fn(A) -> B + Sync) {
-    assert_eq!(x.len(), y.len(), "the two formats differ in length");
-    let len = y.len();
-    let y = SharedMut::new(y);
-    parallel_for(chunks(len, CHUNK), |index| {
-        let (from, len) = chunk(len, CHUNK, index);
-        // SAFETY: chunks are disjoint and each index runs once.
-        let y = unsafe { y.part(from, len) };
-        at(
-            level,
-            #[inline(always)]
-            |_| y.iter_mut().zip(&x[from..][..len]).for_each(|(y, x)| *y = each(*x)),
-        );
-    });
 }

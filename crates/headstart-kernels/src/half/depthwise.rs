@@ -5,9 +5,8 @@
 
 use super::{bf16, check_len};
 use crate::conv::ConvShape;
-use crate::narrow::{BLOCK, Taps};
-use crate::simd::{Bounds, at, mul_add};
-use crate::threads::{SharedMut, parallel_for};
+use crate::narrow::{BLOCK, Taps, each_block};
+use crate::simd::{Bounds, mul_add};
 use crate::{Act, Level};
 
 /// Weights of a frozen depthwise layer, `[kh * kw, c]`.
@@ -46,34 +45,18 @@ pub(super) fn forward_at(
     act: Act,
     y: &mut [u16],
 ) {
-    let (c, rows, len) = (shape.c_in, shape.out_h(), shape.out_w() * shape.c_in);
     check_len("x", x.len(), shape.x_len());
     check_len("y", y.len(), shape.y_len());
     check_len("weight", packed.weight.len(), shape.w_len());
-    check_len("bias", packed.bias.len(), c);
+    check_len("bias", packed.bias.len(), shape.c_in);
     let bounds = Bounds::of(act);
-    let y = SharedMut::new(y);
-    parallel_for(shape.n * rows, |index| {
-        // SAFETY: each task has its own output row.
-        let y = unsafe { y.part(index * len, len) };
-        let taps = Taps { shape, image: index / rows, row: index % rows };
-        at(
-            level,
-            #[inline(always)]
-            |fma| {
-                for (column, y) in y.chunks_exact_mut(c).enumerate() {
-                    for (block, y) in y.chunks_mut(BLOCK).enumerate() {
-                        let from = block * BLOCK;
-                        // The same body twice: a constant length keeps the block in registers.
-                        match y.len() {
-                            BLOCK => sum(fma, &taps, column, from, x, packed, bounds, &mut y[..BLOCK]),
-                            _ => sum(fma, &taps, column, from, x, packed, bounds, y),
-                        }
-                    }
-                }
-            },
-        );
-    });
+    each_block(
+        level,
+        shape,
+        y,
+        #[inline(always)]
+        |fma, taps, column, from, y| sum(fma, taps, column, from, x, packed, bounds, y),
+    );
 }
 
 #[inline(always)]

@@ -1,18 +1,14 @@
 //! The int8 micro-kernel: 14 pixels by 32 channels, a step multiplies four channels of each.
 //!
-//! The plan of registers is that of `half/avx512.rs`; `vpdpbusd` adds four products of an unsigned and a
+//! The sums are those of `narrow/avx512.rs`; `vpdpbusd` adds four products of an unsigned and a
 //! signed byte to an integer without saturating, so sums are exact. They start from the zero point's share.
 
 use std::arch::x86_64::*;
 
 use super::requant::Finish;
-use crate::narrow::{ROWS, Tile, each_row, with_rows};
-
-/// Words between the weights in use and those asked for from L2.
-const AHEAD: usize = 16 * 32;
-
-/// Words of a cache line.
-const LINE: usize = 16;
+use crate::narrow::avx512::{AHEAD, LINE, add_products};
+use crate::narrow::{ROWS, Tile};
+use crate::rows::{each_row, with_rows};
 
 /// Computes a tile of `m` pixels; `finish` is that of the group's channels.
 ///
@@ -44,46 +40,12 @@ unsafe fn tile_of<const M: usize, const V: usize>((t, finish): (&Tile<u8>, &Fini
                 acc[R][v] = start;
             });
         }
-        // The lines the end of the next tile will need, asked for now: a tile hides their way.
-        each_row!(M, R, {
-            let at = *t.at.add(R) + t.next;
-            _mm_prefetch::<_MM_HINT_ET0>(t.y.wrapping_add(at).cast());
-            if !t.residual.is_null() {
-                _mm_prefetch::<_MM_HINT_T0>(t.residual.wrapping_add(at).cast());
-            }
-        });
-        let mut panel = t.panel;
-        for tap in 0..t.taps {
-            let mut rows = [std::ptr::null::<u32>(); M];
-            for r in 0..M {
-                rows[r] = *t.rows.add(tap * ROWS + r);
-            }
-            let fetches = t.column == 0 && tap + 1 == t.taps;
-            for from in (0..t.depth).step_by(LINE) {
-                // The last tap is on the row where the next tile meets new inputs.
-                if fetches {
-                    for r in 0..M {
-                        _mm_prefetch::<_MM_HINT_T0>(
-                            rows[r].wrapping_add(from).wrapping_byte_add(t.next_input).cast(),
-                        );
-                    }
-                }
-                for k in from..t.depth.min(from + LINE) {
-                    let mut w = [_mm512_setzero_si512(); V];
-                    for v in 0..V {
-                        w[v] = _mm512_loadu_si512(panel.add(16 * v).cast());
-                        _mm_prefetch::<_MM_HINT_T0>(panel.wrapping_add(16 * v + AHEAD).cast());
-                    }
-                    for r in 0..M {
-                        let x = _mm512_set1_epi32(rows[r].add(k).read_unaligned() as i32);
-                        for v in 0..V {
-                            acc[r][v] = _mm512_dpbusd_epi32(acc[r][v], x, w[v]);
-                        }
-                    }
-                    panel = panel.add(16 * V);
-                }
-            }
+        macro_rules! product {
+            ($sum:expr, $x:expr, $w:expr) => {
+                _mm512_dpbusd_epi32($sum, $x, $w)
+            };
         }
+        add_products!(t, acc, M, V, product);
 
         let (low, high) = (_mm512_set1_ps(finish.limits[0]), _mm512_set1_ps(finish.limits[1]));
         let (zero, ratio) = (_mm512_set1_epi32(finish.residual.0), _mm512_set1_ps(finish.residual.1));

@@ -5,9 +5,7 @@
 use super::requant::{Channels, Finish};
 use super::{Quant, check_len};
 use crate::conv::ConvShape;
-use crate::narrow::{BLOCK, Taps};
-use crate::simd::at;
-use crate::threads::{SharedMut, parallel_for};
+use crate::narrow::{BLOCK, Taps, each_block};
 use crate::{Act, Level};
 
 /// Weights of a frozen depthwise layer as bytes, `[kh * kw, c]`.
@@ -51,33 +49,17 @@ pub(super) fn forward_at(
     act: Act,
     y: &mut [u8],
 ) {
-    let (c, rows, len) = (shape.c_in, shape.out_h(), shape.out_w() * shape.c_in);
     check_len("x", x.len(), shape.x_len());
     check_len("y", y.len(), shape.y_len());
     check_len("weight", packed.weight.len(), shape.w_len());
-    let finish = packed.channels.finish(0, c, packed.output, None, act);
-    let y = SharedMut::new(y);
-    parallel_for(shape.n * rows, |index| {
-        // SAFETY: each task has its own output row.
-        let y = unsafe { y.part(index * len, len) };
-        let taps = Taps { shape, image: index / rows, row: index % rows };
-        at(
-            level,
-            #[inline(always)]
-            |_| {
-                for (column, y) in y.chunks_exact_mut(c).enumerate() {
-                    for (block, y) in y.chunks_mut(BLOCK).enumerate() {
-                        let from = block * BLOCK;
-                        // The same body twice: a constant length keeps the block in registers.
-                        match y.len() {
-                            BLOCK => sum(&taps, column, from, x, packed, &finish, &mut y[..BLOCK]),
-                            _ => sum(&taps, column, from, x, packed, &finish, y),
-                        }
-                    }
-                }
-            },
-        );
-    });
+    let finish = packed.channels.finish(0, shape.c_in, packed.output, None, act);
+    each_block(
+        level,
+        shape,
+        y,
+        #[inline(always)]
+        |_, taps, column, from, y| sum(taps, column, from, x, packed, &finish, y),
+    );
 }
 
 #[inline(always)]

@@ -3,9 +3,8 @@
 use super::{Quant, check_len};
 use crate::Level;
 use crate::narrow::BLOCK;
+use crate::narrow::pool::each_window;
 use crate::pool::{PoolShape, adaptive};
-use crate::simd::at;
-use crate::threads::{SharedMut, parallel_for};
 
 /// Takes the largest value of each window, in the format of the input; padding never wins.
 ///
@@ -28,27 +27,24 @@ pub(super) fn max_forward_at(level: Level, shape: &PoolShape, x: &[u8], y: &mut 
     check_len("x", x.len(), n * h * w * c);
     check_len("y", y.len(), n * oh * ow * c);
     let [rows, columns] = shape.windows();
-    let y = SharedMut::new(y);
-    parallel_for(n * oh, |index| {
-        // SAFETY: each task has its own output row.
-        let y = unsafe { y.part(index * ow * c, ow * c) };
-        let (image, row) = (index / oh, &rows[index % oh]);
-        at(
-            level,
-            #[inline(always)]
-            |_| {
-                for (y, column) in y.chunks_exact_mut(c).zip(&columns) {
-                    y.fill(0);
-                    for iy in row.start..row.end {
-                        for ix in column.start..column.end {
-                            let x = &x[((image * h + iy) * w + ix) * c..][..c];
-                            y.iter_mut().zip(x).for_each(|(y, x)| *y = (*y).max(*x));
-                        }
-                    }
+    each_window(
+        level,
+        [h, w],
+        [&rows, &columns],
+        c,
+        y,
+        #[inline(always)]
+        |pixels, from, y| {
+            let mut best = [0_u8; BLOCK];
+            for row in pixels.rows.clone() {
+                for column in pixels.columns.clone() {
+                    let x = &x[pixels.at(row, column) * c + from..][..y.len()];
+                    best.iter_mut().zip(x).for_each(|(b, x)| *b = (*b).max(*x));
                 }
-            },
-        );
-    });
+            }
+            y.copy_from_slice(&best[..y.len()]);
+        },
+    );
 }
 
 pub(super) fn adaptive_avg_forward_at(
@@ -65,29 +61,24 @@ pub(super) fn adaptive_avg_forward_at(
     check_len("y", y.len(), n * out[0] * out[1] * c);
     // A window's sum of bytes fits 32 bits.
     assert!(h * w < 1 << 23, "a map of {h}x{w} is too large to average in integers");
-    let y = SharedMut::new(y);
-    parallel_for(n * out[0] * out[1], |index| {
-        // SAFETY: each task has its own output pixel.
-        let y = unsafe { y.part(index * c, c) };
-        let (row, column) = (&rows[index / out[1] % out[0]], &columns[index % out[1]]);
-        let image = index / (out[0] * out[1]);
-        let pixels = ((row.end - row.start) * (column.end - column.start)) as i32;
-        let (zero, share) = (pixels * i32::from(quant.zero), quant.scale / pixels as f32);
-        at(
-            level,
-            #[inline(always)]
-            |_| {
-                for (block, y) in y.chunks_mut(BLOCK).enumerate() {
-                    let mut sums = [0_i32; BLOCK];
-                    for iy in row.start..row.end {
-                        for ix in column.start..column.end {
-                            let x = &x[((image * h + iy) * w + ix) * c + block * BLOCK..][..y.len()];
-                            sums.iter_mut().zip(x).for_each(|(s, x)| *s += i32::from(*x));
-                        }
-                    }
-                    y.iter_mut().zip(sums).for_each(|(y, s)| *y = (s - zero) as f32 * share);
+    each_window(
+        level,
+        [h, w],
+        [&rows, &columns],
+        c,
+        y,
+        #[inline(always)]
+        |pixels, from, y| {
+            let mut sums = [0_i32; BLOCK];
+            for row in pixels.rows.clone() {
+                for column in pixels.columns.clone() {
+                    let x = &x[pixels.at(row, column) * c + from..][..y.len()];
+                    sums.iter_mut().zip(x).for_each(|(s, x)| *s += i32::from(*x));
                 }
-            },
-        );
-    });
+            }
+            let count = pixels.count() as i32;
+            let (zero, share) = (count * i32::from(quant.zero), quant.scale / count as f32);
+            y.iter_mut().zip(sums).for_each(|(y, s)| *y = (s - zero) as f32 * share);
+        },
+    );
 }

@@ -1,11 +1,7 @@
 //! The number format: a byte `q` stands for `scale * (q - zero)`.
 
-use crate::simd::{at, chunk, chunks};
-use crate::threads::{SharedMut, parallel_for};
+use crate::simd::convert;
 use crate::{Act, Level};
-
-/// Values per task: enough to hide the cost of handing a task over.
-const CHUNK: usize = 1 << 17;
 
 /// How the bytes of one map stand for numbers: `scale * (q - zero)`.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -90,20 +86,4 @@ pub(super) fn to_byte(v: f32, [low, high]: [f32; 2]) -> u8 {
     // Adding 1.5 * 2^23 leaves the integer in the low bits, rounded as floats round: no library call
     // on CPUs that cannot round to the nearest even in one instruction.
     (v + 12_582_912.0).to_bits() as u8
-}
-
-fn convert<A: Copy + Sync, B: Send>(level: Level, x: &[A], y: &mut [B], each: impl Fn(A) -> B + Sync) {
-    assert_eq!(x.len(), y.len(), "the two formats differ in length");
-    let len = y.len();
-    let y = SharedMut::new(y);
-    parallel_for(chunks(len, CHUNK), |index| {
-        let (from, len) = chunk(len, CHUNK, index);
-        // SAFETY: chunks are disjoint and each index runs once.
-        let y = unsafe { y.part(from, len) };
-        at(
-            level,
-            #[inline(always)]
-            |_| y.iter_mut().zip(&x[from..][..len]).for_each(|(y, x)| *y = each(*x)),
-        );
-    });
 }

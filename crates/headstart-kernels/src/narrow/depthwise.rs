@@ -1,6 +1,9 @@
-//! What the depthwise layers of both formats share: the taps that reach an output pixel.
+//! What the depthwise layers of both formats share: the taps that reach an output pixel, and the way over the pixels.
 
+use crate::Level;
 use crate::conv::ConvShape;
+use crate::simd::at;
+use crate::threads::{SharedMut, parallel_for};
 
 /// Channels whose sums stay in registers while the taps pass by.
 pub(crate) const BLOCK: usize = 32;
@@ -30,4 +33,37 @@ impl Taps<'_> {
             }
         }
     }
+}
+
+/// Calls `sum(fma, taps, column, first channel, block of y)` for every block of up to [`BLOCK`] channels of every pixel
+/// of `y`, `[n, out_h, out_w, c]`. `sum` must be inlined always.
+pub(crate) fn each_block<T: Send>(
+    level: Level,
+    shape: &ConvShape,
+    y: &mut [T],
+    sum: impl Fn(bool, &Taps, usize, usize, &mut [T]) + Sync,
+) {
+    let (c, rows, len) = (shape.c_in, shape.out_h(), shape.out_w() * shape.c_in);
+    let y = SharedMut::new(y);
+    parallel_for(shape.n * rows, |index| {
+        // SAFETY: each task has its own output row.
+        let y = unsafe { y.part(index * len, len) };
+        let taps = Taps { shape, image: index / rows, row: index % rows };
+        at(
+            level,
+            #[inline(always)]
+            |fma| {
+                for (column, y) in y.chunks_exact_mut(c).enumerate() {
+                    for (block, y) in y.chunks_mut(BLOCK).enumerate() {
+                        let from = block * BLOCK;
+                        // The same body twice: a constant length keeps the block in registers.
+                        match y.len() {
+                            BLOCK => sum(fma, &taps, column, from, &mut y[..BLOCK]),
+                            _ => sum(fma, &taps, column, from, y),
+                        }
+                    }
+                }
+            },
+        );
+    });
 }

@@ -5,17 +5,18 @@
 //! same, and are those of `conv/direct.rs` with a word in place of a float. The taps of a kernel row and
 //! their channels, side by side, are cut into words; zero weights fill the last one of each row.
 //!
-//! `stage.rs` finds a tile's inputs, `pack.rs` makes the panels, this file shares out the work; `rows.rs`
-//! and `depthwise.rs` hold what the micro-kernels and the depthwise layers of both formats share.
+//! `stage.rs` finds a tile's inputs, `pack.rs` makes the panels, this file shares out the work; `avx512.rs`,
+//! `depthwise.rs` and `pool.rs` hold what the micro-kernels, depthwise layers and pools of both formats share.
 
+#[cfg(target_arch = "x86_64")]
+pub(crate) mod avx512;
 mod depthwise;
 mod pack;
-mod rows;
+pub(crate) mod pool;
 mod stage;
 
-pub(crate) use depthwise::{BLOCK, Taps};
+pub(crate) use depthwise::{BLOCK, Taps, each_block};
 pub(crate) use pack::{COLUMNS, pack, panels_len, words};
-pub(crate) use rows::{each_row, with_rows};
 
 use crate::conv::ConvShape;
 use crate::scratch::{self, Plain};
