@@ -233,7 +233,7 @@ pub fn run(request: Request, backbone: &Backbone, observer: &mut dyn Observer) -
         key: key(&recipe, &digest, &network),
         checkpoint: Some(checkpoint.clone()),
         resume: request.resume,
-        limits: CacheLimits { memory: 4 << 30, disk: 32 << 30, folder: out.clone() },
+        limits: CacheLimits::usual(&out),
     };
     let mut board = Board::new(&out, request.resume, observer);
     let outcome = fit(&job, network, &mut board)?;

@@ -45,7 +45,7 @@ pub fn sweep(
         key: String::new(),
         checkpoint: None,
         resume: false,
-        limits: CacheLimits { memory: 4 << 30, disk: 32 << 30, folder: out.to_path_buf() },
+        limits: CacheLimits::usual(out),
     };
     Ok(lr_find(&job, phase, network, &mut FeatureCache::default(), settings, observer)?.1)
 }

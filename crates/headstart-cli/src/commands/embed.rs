@@ -46,8 +46,7 @@ pub fn embed(a: &Embed, io: Output) -> Result<ExitCode> {
     let set = photos(&samples, &pipeline, 0, 32, "embed")?;
     let (groups, mut all) = (network.groups().len() - 1, Vec::new());
     for batch in set.in_order(0) {
-        let batch = batch?;
-        let x = prefix::run(&network, groups, batch.x, [batch.n, batch.h, batch.w], &Device::flex()).flat();
+        let x = prefix::run(&network, groups, batch?, &Device::flex()).flat();
         all.extend(host_values(&x));
     }
     let (n, width) = (samples.len(), network.row().num_features);

@@ -7,6 +7,7 @@ use headstart::bundle::Bundle;
 use headstart::error::Result;
 use headstart::image::{self, Key};
 use headstart::metrics::calibration::softmax;
+use headstart::train::photos::Batch;
 use headstart::train::prefix;
 use serde_json::json;
 
@@ -33,7 +34,7 @@ pub fn predict(a: &Predict, io: Output) -> Result<ExitCode> {
         };
         let mut x = vec![0.0; h * w * 3];
         bundle.pipeline.apply(&picture, Key::default(), &mut x);
-        let logits = prefix::run(&bundle.network, groups, x, [1, h, w], &Device::flex()).flat();
+        let logits = prefix::run(&bundle.network, groups, Batch { x, n: 1, h, w }, &Device::flex()).flat();
         let row: Vec<f32> = headstart::models::host_values(&logits);
         let mut ranked: Vec<(f64, &String)> =
             softmax(&row, bundle.temperature).into_iter().zip(&bundle.classes).collect();

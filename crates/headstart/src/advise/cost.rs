@@ -10,14 +10,14 @@ use burn::tensor::Device;
 use super::measure::{Seen, Shape};
 use crate::data::{Dataset, Split};
 use crate::error::Result;
-use crate::models::tap::Tap;
 use crate::models::{Network, frozen};
 use crate::session::photos;
 use crate::sources::Backbone;
 use crate::train::groups::{BatchNormPolicy, apply, resolve};
-use crate::train::loss::{cross_entropy, targets};
+use crate::train::loss::targets;
 use crate::train::optimizer::{Optimizer, OptimizerSpec};
 use crate::train::photos::Batch;
+use crate::train::step::{self, Lesson};
 use crate::train::{Photos, Recipe, prefix};
 
 /// Pictures a timed step; small, so that a slow machine does not wait.
@@ -87,20 +87,23 @@ impl Timer {
         let names: Vec<String> = network.groups()[first..].iter().map(|g| g.name.clone()).collect();
         let set = resolve(&names, BatchNormPolicy::FreezeStats, network)?;
         let (device, plain) = (Device::flex().autodiff(), Device::flex());
-        let size = [self.batch.n, self.batch.h, self.batch.w];
-        let input = prefix::run(&frozen(network), first, self.batch.x.clone(), size, &plain);
+        let input = prefix::run(&frozen(network), first, self.batch.clone(), &plain);
         // Not the caller's: a step must not move its running statistics.
         let copy = Network::new(network.row().name, network.options(), &plain)?.init(0);
         let mut tail = apply(&set, copy.train());
         let mut optimizer = Optimizer::new("adamw".parse::<OptimizerSpec>()?);
-        let (groups, classes) = (network.groups().len(), network.options().num_classes);
+        let classes = network.options().num_classes;
         let mut best = f64::MAX;
         for _ in 0..=STEPS {
             let started = Instant::now();
-            let x = input.clone().to_device(&device);
-            let logits = tail.run(first..groups, x, &mut Tap::off()).flat();
-            let mut grads = cross_entropy(logits, targets(&self.labels, classes, 0.0), None).backward();
-            tail = optimizer.step(tail, &mut grads, &|_| 1e-6, None);
+            let lesson = Lesson {
+                first,
+                input: input.clone().to_device(&device),
+                goal: targets(&self.labels, classes, 0.0),
+                weights: None,
+                focal: None,
+            };
+            tail = step::step(tail, lesson, &mut optimizer, &|_| 1e-6, None).0;
             best = best.min(started.elapsed().as_secs_f64());
         }
         let each = best / self.batch.n as f64;

@@ -11,6 +11,7 @@ use super::Settings;
 use crate::data::{Dataset, Sample, Split};
 use crate::error::{Error, Result};
 use crate::metrics::interval;
+use crate::models::layers::global_avg_pool;
 use crate::models::tap::Tap;
 use crate::models::{Flow, HeadSpec, Network, frozen, values};
 use crate::rng::Rng;
@@ -202,10 +203,10 @@ fn embed(network: &Network, set: &Photos, observer: &mut dyn Observer) -> Result
     let (mut last, mut earlier, mut done) = (Vec::new(), Vec::new(), 0);
     for batch in set.in_order(0) {
         let batch = batch?;
-        let flow = prefix::run(&network, stage, batch.x, [batch.n, batch.h, batch.w], &device);
+        done += batch.n;
+        let flow = prefix::run(&network, stage, batch, &device);
         earlier.extend(pooled(&flow));
         last.extend(values(&network.run(stage..head, flow, &mut Tap::off()).flat()));
-        done += batch.n;
         observer.event(Event::Caching { done, total: set.len(), before });
         if observer.wants_to_stop() {
             return Err(Error::Interrupted { checkpoint: None });
@@ -220,17 +221,7 @@ fn pooled(flow: &Flow) -> Vec<f32> {
     match flow {
         Flow::Flat(x) => values(x),
         Flow::Tokens(tokens) => values(&tokens.clone().mean()),
-        Flow::Map(map) => {
-            let [n, c, h, w] = map.dims();
-            let x = values(&map.clone().into_nhwc());
-            let mut out = vec![0.0; n * c];
-            for (picture, out) in x.chunks(h * w * c).zip(out.chunks_mut(c)) {
-                for place in picture.chunks(c) {
-                    out.iter_mut().zip(place).for_each(|(sum, v)| *sum += v / (h * w) as f32);
-                }
-            }
-            out
-        }
+        Flow::Map(map) => values(&global_avg_pool(map.clone())),
     }
 }
 

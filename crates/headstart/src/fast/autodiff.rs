@@ -29,6 +29,14 @@ fn optional<B: Backend, C: CheckpointStrategy>(
     }
 }
 
+/// Takes an optional operand out of the graph.
+fn untracked<B: Backend, C: CheckpointStrategy>(operand: Maybe<Autodiff<B, C>>) -> Maybe<B> {
+    match operand {
+        Maybe::Absent => Maybe::Absent,
+        Maybe::Given(tensor) => Maybe::Given(tensor.into_primitive()),
+    }
+}
+
 #[derive(Debug)]
 struct ConvStep;
 
@@ -208,10 +216,7 @@ impl<B: FastOps + FastGrads, C: CheckpointStrategy> FastOps for Autodiff<B, C> {
                 var: var.into_primitive(),
             },
         };
-        let residual = match residual {
-            Maybe::Absent => Maybe::Absent,
-            Maybe::Given(tensor) => Maybe::Given(tensor.into_primitive()),
-        };
+        let residual = untracked(residual);
         let (x, weight) = (x.into_primitive(), weight.into_primitive());
         let y = B::fast_conv_folded(x, weight, norm, residual, eps, geometry, act, slot);
         <FloatTensor<Self>>::new(y)
@@ -298,10 +303,7 @@ impl<B: FastOps + FastGrads, C: CheckpointStrategy> FastOps for Autodiff<B, C> {
         rule: Sgd,
     ) -> (FloatTensor<Self>, FloatTensor<Self>) {
         // Updates are not differentiated; the results are leaves.
-        let velocity = match velocity {
-            Maybe::Absent => Maybe::Absent,
-            Maybe::Given(tensor) => Maybe::Given(tensor.into_primitive()),
-        };
+        let velocity = untracked(velocity);
         let (param, velocity) = B::fast_sgd(param.into_primitive(), grad.into_primitive(), velocity, rule);
         (<FloatTensor<Self>>::new(param), <FloatTensor<Self>>::new(velocity))
     }

@@ -7,9 +7,9 @@
 use std::cell::RefCell;
 
 use burn::Tensor;
-use burn::backend::DispatchTensor;
 use burn::backend::flex::FlexTensor;
 
+use super::flex::plain;
 use super::{Act, ConvGeometry, PoolGeometry};
 
 thread_local! {
@@ -121,8 +121,4 @@ pub(super) fn listening() -> bool {
 
 fn range(values: &[f32]) -> (f32, f32) {
     values.iter().fold((0.0, 0.0), |(low, high), v| (v.min(low), v.max(high)))
-}
-
-fn plain(tensor: DispatchTensor) -> Option<FlexTensor> {
-    super::flex::plain(tensor)
 }

@@ -7,7 +7,7 @@ use burn::backend::autodiff::grads::Gradients;
 use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
 use burn::backend::tensor::FloatTensor;
 use burn::backend::{Autodiff, Backend, Dispatch, Flex, backend_extension};
-use headstart_kernels::gate;
+use headstart_kernels::{buffer, gate};
 
 use super::flex::{dense, dims, slice, wrap};
 
@@ -28,7 +28,7 @@ impl GateOps for Flex {
     fn fast_gate(x: FloatTensor<Self>, gate: FloatTensor<Self>) -> FloatTensor<Self> {
         let (x, gate) = (dense(x), dense(gate));
         let shape = dims(&x);
-        let mut y = vec![0.0; slice(&x).len()];
+        let mut y = buffer(slice(&x).len());
         gate::forward(slice(&x), slice(&gate), shape[shape.len() - 1], &mut y);
         wrap(y, &shape)
     }
@@ -39,7 +39,7 @@ impl GateGrads for Flex {
         let (x, dy) = (dense(x), dense(dy));
         let shape = dims(&x);
         let (n, c) = (shape[0], shape[shape.len() - 1]);
-        let mut sums = vec![0.0; n * c];
+        let mut sums = buffer(n * c);
         gate::backward_gate(slice(&x), slice(&dy), c, &mut sums);
         wrap(sums, &[n, c])
     }

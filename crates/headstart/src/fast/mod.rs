@@ -1,9 +1,9 @@
 //! The bridge between Burn's tensors and `headstart-kernels`: the only module that sees both.
 //!
-//! Each operation exists three times: in `flex.rs` (gradients in `flex_grads.rs`), where tensors are slices and the kernels run; in
-//! `autodiff.rs`, where a tracked call records a step that calls the backward kernels; and here as a
-//! plain function on [`Tensor`], which is what `models/layers/` calls. Feature maps are
-//! `[N, H, W, C]` and contiguous. Devices other than the CPU never come here.
+//! Each operation exists three times: in `flex.rs`, where tensors are slices and the kernels run (gradients in
+//! `flex_grads.rs`); in `autodiff.rs`, where a tracked call records a step that calls the backward kernels; and here
+//! as a plain function on [`Tensor`], which is what `models/layers/` calls. `tokens.rs` and `gate.rs` hold all three
+//! for what they add. Feature maps are `[N, H, W, C]` and contiguous. Devices other than the CPU never come here.
 
 mod autodiff;
 mod capture;

@@ -13,7 +13,7 @@ use burn::backend::tensor::FloatTensor;
 use burn::backend::{Autodiff, Backend, Dispatch, Flex, backend_extension};
 use headstart_kernels::attention::{self, AttentionShape};
 use headstart_kernels::layer_norm::{self, LayerNormGrads};
-use headstart_kernels::{Curve, curve};
+use headstart_kernels::{Curve, buffer, curve};
 
 use super::flex::{dense, dims, slice, wrap};
 
@@ -89,7 +89,7 @@ impl TokenOps for Flex {
         eps: f32,
     ) -> FloatTensor<Self> {
         let (x, scale, shift) = (dense(x), dense(scale), dense(shift));
-        let mut y = vec![0.0; slice(&x).len()];
+        let mut y = buffer(slice(&x).len());
         layer_norm::forward(slice(&x), slice(&scale), slice(&shift), eps, &mut y);
         wrap(y, &dims(&x))
     }
@@ -97,7 +97,7 @@ impl TokenOps for Flex {
     fn fast_attention(qkv: FloatTensor<Self>, heads: usize, scale: f32) -> FloatTensor<Self> {
         let qkv = dense(qkv);
         let shape = attention_shape(&qkv, heads);
-        let mut y = vec![0.0; shape.y_len()];
+        let mut y = buffer(shape.y_len());
         attention::forward(&shape, scale, slice(&qkv), &mut y);
         wrap(y, &[shape.n, shape.tokens, shape.heads * shape.dim])
     }
@@ -107,7 +107,7 @@ impl TokenOps for Flex {
             return over(x, |values| curve::forward(curve, values));
         }
         let x = dense(x);
-        let mut y = vec![0.0; slice(&x).len()];
+        let mut y = buffer(slice(&x).len());
         curve::forward_to(curve, slice(&x), &mut y);
         wrap(y, &dims(&x))
     }
@@ -121,8 +121,8 @@ impl TokenGrads for Flex {
     ) -> (Option<FlexTensor>, FlexTensor, FlexTensor) {
         let (x, scale, dy) = (dense(saved.x), dense(saved.scale), dense(dy));
         let c = slice(&scale).len();
-        let mut dx = want_dx.then(|| vec![0.0; slice(&x).len()]);
-        let (mut dgamma, mut dbeta) = (vec![0.0; c], vec![0.0; c]);
+        let mut dx = want_dx.then(|| buffer(slice(&x).len()));
+        let (mut dgamma, mut dbeta) = (buffer(c), buffer(c));
         let grads =
             LayerNormGrads { dx: dx.as_deref_mut(), dgamma: Some(&mut dgamma), dbeta: Some(&mut dbeta) };
         layer_norm::backward(slice(&x), slice(&scale), saved.eps, slice(&dy), grads);
@@ -131,7 +131,7 @@ impl TokenGrads for Flex {
 
     fn attention_backward(qkv: FlexTensor, heads: usize, scale: f32, dy: FlexTensor) -> FlexTensor {
         let (qkv, dy) = (dense(qkv), dense(dy));
-        let mut dqkv = vec![0.0; slice(&qkv).len()];
+        let mut dqkv = buffer(slice(&qkv).len());
         attention::backward(&attention_shape(&qkv, heads), scale, slice(&qkv), slice(&dy), &mut dqkv);
         wrap(dqkv, &dims(&qkv))
     }

@@ -10,7 +10,9 @@ use burn::Tensor;
 use burn::module::{Module, Param};
 use burn::tensor::Device;
 
-use super::layers::{Act, Conv2d, ConvSpec, LayerNorm, Linear, Map, Mlp, Padding, Tokens, global_avg_pool};
+use super::layers::{
+    Act, Conv2d, ConvSpec, Dense, LayerNorm, Linear, Map, Mlp, Padding, Tokens, global_avg_pool,
+};
 use super::spec::{Group, Variant};
 use super::tap::Tap;
 use super::{Dialect, Family, Flow, ModelOptions};
@@ -31,21 +33,12 @@ struct Block {
 
 impl Block {
     fn new(width: usize, args: &Args, device: &Device) -> Self {
-        let hidden = 4 * width;
-        let mlp = |device| Mlp::new(width, hidden, Act::Gelu, device);
-        let conv_mlp = |device| Mlp::new(width, hidden, Act::Gelu, device);
         Self {
             gamma: (!args.v2).then(|| Param::from_tensor(Tensor::zeros([width], device))),
             conv_dw: ConvSpec::new(width, width, 7).groups(width).with_bias().init(device),
             norm: LayerNorm::new(width, EPS, device),
-            mlp: (!args.conv_mlp).then(|| {
-                let mlp: Mlp<Linear> = mlp(device);
-                if args.v2 { mlp.with_grn(hidden, device) } else { mlp }
-            }),
-            conv_mlp: args.conv_mlp.then(|| {
-                let mlp: Mlp<Conv2d> = conv_mlp(device);
-                if args.v2 { mlp.with_grn(hidden, device) } else { mlp }
-            }),
+            mlp: (!args.conv_mlp).then(|| perceptron(width, args.v2, device)),
+            conv_mlp: args.conv_mlp.then(|| perceptron(width, args.v2, device)),
         }
     }
 
@@ -59,6 +52,12 @@ impl Block {
         };
         y.into_map()
     }
+}
+
+/// Four times as wide inside, with a response norm there in V2.
+fn perceptron<L: Dense>(width: usize, v2: bool, device: &Device) -> Mlp<L> {
+    let mlp = Mlp::new(width, 4 * width, Act::Gelu, device);
+    if v2 { mlp.with_grn(4 * width, device) } else { mlp }
 }
 
 /// Halves the size, then a few blocks.

@@ -57,15 +57,11 @@ impl Family for EfficientNet {
     }
 
     fn groups(&self) -> Vec<Group> {
-        let mut groups = vec![Group::new("stem", &["conv_stem", "bn1"])];
-        let names = (0..self.blocks.len()).map(|i| format!("blocks.{i}"));
-        groups.extend(names.map(|name| Group::new(&name, &[&name])));
-        groups.push(Group::new("conv_head", &["conv_head", "bn2"]));
-        groups
+        mbconv::groups(self.blocks.len(), &["conv_head", "bn2"])
     }
 
     fn run_group(&self, index: usize, x: Flow, tap: &mut Tap) -> Flow {
-        let (mut x, act) = (x.map(), self.style.act);
+        let (x, act) = (x.map(), self.style.act);
         if index == 0 {
             let x = conv_bn_act(&self.conv_stem, &self.bn1, x, None, act); // [N, C, H/2, W/2]
             return Flow::Map(tap.at("conv_stem", x));
@@ -74,11 +70,7 @@ impl Family for EfficientNet {
             let x = conv_bn_act(&self.conv_head, &self.bn2, x, None, act); // [N, F, H/32, W/32]
             return Flow::Flat(global_avg_pool(tap.at("conv_head", x)));
         };
-        let name = format!("blocks.{}", index - 1);
-        for (i, block) in stage.iter().enumerate() {
-            x = tap.at(&format!("{name}.{i}"), block.forward(x));
-        }
-        Flow::Map(tap.at(&name, x))
+        Flow::Map(mbconv::run(stage, index - 1, x, tap))
     }
 
     fn foreign(&self, _: Dialect, key: &str) -> String {

@@ -16,6 +16,8 @@ use burn::module::Module;
 use burn::tensor::Device;
 
 use super::layers::{Act, BatchNorm, Conv2d, ConvSpec, Map, Padding, conv_bn_act, squeeze_excite};
+use super::spec::Group;
+use super::tap::Tap;
 
 /// What the blocks of one network share.
 #[derive(Clone, Copy, Debug)]
@@ -117,6 +119,24 @@ pub(super) fn stages(
         stages.push(blocks);
     }
     stages
+}
+
+/// The groups of a network of `stages` stages: stem, each stage, and the last convolution with what `head` names.
+pub(super) fn groups(stages: usize, head: &[&str]) -> Vec<Group> {
+    let mut groups = vec![Group::new("stem", &["conv_stem", "bn1"])];
+    let names = (0..stages).map(|i| format!("blocks.{i}"));
+    groups.extend(names.map(|name| Group::new(&name, &[&name])));
+    groups.push(Group::new("conv_head", head));
+    groups
+}
+
+/// Runs stage `index`.
+pub(super) fn run(stage: &[Block], index: usize, mut x: Map, tap: &mut Tap) -> Map {
+    let name = format!("blocks.{index}");
+    for (i, block) in stage.iter().enumerate() {
+        x = tap.at(&format!("{name}.{i}"), block.forward(x));
+    }
+    tap.at(&name, x)
 }
 
 /// A part of a stage, read from its text.

@@ -155,15 +155,11 @@ impl Family for MobileNetV3 {
     }
 
     fn groups(&self) -> Vec<Group> {
-        let mut groups = vec![Group::new("stem", &["conv_stem", "bn1"])];
-        let names = (0..self.blocks.len()).map(|i| format!("blocks.{i}"));
-        groups.extend(names.map(|name| Group::new(&name, &[&name])));
-        groups.push(Group::new("conv_head", &["conv_head"]));
-        groups
+        mbconv::groups(self.blocks.len(), &["conv_head"])
     }
 
     fn run_group(&self, index: usize, x: Flow, tap: &mut Tap) -> Flow {
-        let mut x = x.map();
+        let x = x.map();
         if index == 0 {
             let x = conv_bn_act(&self.conv_stem, &self.bn1, x, None, Act::HardSwish); // [N, 16, H/2, W/2]
             return Flow::Map(tap.at("conv_stem", x));
@@ -172,11 +168,7 @@ impl Family for MobileNetV3 {
             let x = self.conv_head.forward(adaptive_avg_pool(x, [1, 1]), Act::HardSwish); // [N, F, 1, 1]
             return Flow::Flat(tap.at("conv_head", x).flatten());
         };
-        let name = format!("blocks.{}", index - 1);
-        for (i, block) in stage.iter().enumerate() {
-            x = tap.at(&format!("{name}.{i}"), block.forward(x));
-        }
-        Flow::Map(tap.at(&name, x))
+        Flow::Map(mbconv::run(stage, index - 1, x, tap))
     }
 
     fn foreign(&self, _: Dialect, key: &str) -> String {

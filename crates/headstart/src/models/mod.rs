@@ -37,7 +37,7 @@ use tap::Tap;
 pub use head::HeadSpec;
 pub use network::values as host_values;
 pub use network::{Network, ParamInfo, frozen};
-pub(crate) use network::{is_buffer, values};
+pub(crate) use network::{is_buffer, layer_of, values};
 
 /// What flows between groups: feature maps, or embeddings once pooled.
 #[derive(Clone, Debug)]

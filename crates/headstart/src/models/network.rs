@@ -223,6 +223,11 @@ pub(crate) fn is_buffer(name: &str) -> bool {
     name.ends_with("running_mean") || name.ends_with("running_var")
 }
 
+/// Returns the layer a tensor belongs to: its name without the last part.
+pub(crate) fn layer_of(name: &str) -> &str {
+    name.rsplit_once('.').map_or("", |(layer, _)| layer)
+}
+
 /// Gives new values for a name and shape, or keeps the old.
 type AssignFn<'a> = dyn FnMut(&str, &[usize]) -> Option<Vec<f32>> + 'a;
 
@@ -296,8 +301,7 @@ impl ModuleMapper for Thaw<'_> {
 
     fn map_flag(&mut self, flag: Param<Flag>) -> Param<Flag> {
         let name = self.network.key(&self.path);
-        let layer = name.rsplit_once('.').map_or("", |(layer, _)| layer);
-        flag.with_value((self.batch_stats)(layer))
+        flag.with_value((self.batch_stats)(layer_of(&name)))
     }
 
     fn enter_module(&mut self, name: &str, _: &str) {

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 
 use super::groups::TrainableSet;
-use crate::models::{Network, frozen};
+use crate::models::{Network, frozen, is_buffer, layer_of};
 
 /// The average so far.
 #[derive(Clone, Debug)]
@@ -20,8 +20,7 @@ impl Ema {
     /// Starts from the weights of `network` that the phase moves.
     pub fn new(decay: f64, network: &Network, set: &TrainableSet) -> Self {
         let moves = |name: &str| {
-            let layer = name.rsplit_once('.').map_or("", |(layer, _)| layer);
-            set.params.contains(name) || (crate::models::is_buffer(name) && set.live_layers.contains(layer))
+            set.params.contains(name) || (is_buffer(name) && set.live_layers.contains(layer_of(name)))
         };
         let tensors = network.state_of(&moves).into_iter().map(|(name, _, values)| (name, values));
         Self { decay, updates: 0, tensors: tensors.collect() }

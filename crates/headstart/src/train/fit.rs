@@ -188,6 +188,8 @@ pub(super) struct Learner<'a> {
     schedule: Schedule,
     set: TrainableSet,
     rates: Vec<f64>,
+    /// The peak rate of each tensor, by name.
+    rate_of: HashMap<String, f64>,
     views: usize,
     prefix: Prefix,
     train: Option<Rc<Features>>,
@@ -220,7 +222,10 @@ impl<'a> Learner<'a> {
             _ => cache.features(&mut prefix, job.val, 1, &job.limits, observer)?,
         };
         let schedule = phase.schedule.parse()?;
-        Ok((Self { job, phase, schedule, set, rates, views, prefix, train, val }, network))
+        let rate = |name: &String| rates[network.group_of(name)];
+        let rate_of = network.params().into_iter().map(|p| (p.name.clone(), rate(&p.name))).collect();
+        let learner = Self { job, phase, schedule, set, rates, rate_of, views, prefix, train, val };
+        Ok((learner, network))
     }
 
     /// The schedule's factor after `epochs` epochs of the phase.
@@ -246,8 +251,6 @@ impl<'a> Learner<'a> {
             recipe.sampler.order(&labels, &mut Rng::keyed(&[recipe.seed, Stream::Order as u64, global]));
         let steps = steps_of(order.len(), recipe.batch_size);
         let within = std::mem::take(&mut state.place.within);
-        let group_of: HashMap<String, usize> =
-            network.params().into_iter().map(|p| (p.name.clone(), network.group_of(&p.name))).collect();
         let mut pictures = match self.train {
             Some(_) => None,
             None => Some(self.job.train.shuffled(
@@ -318,7 +321,7 @@ impl<'a> Learner<'a> {
             if let Some(momentum) = self.schedule.momentum(progress / self.phase.epochs as f64) {
                 optimizer.set_momentum(momentum);
             }
-            let rate = |name: &str| self.rates[group_of[name]] * factor;
+            let rate = |name: &str| self.rate_of[name] * factor;
             network = optimizer.step(network, &mut grads, &rate, recipe.clip);
             if let Some(ema) = &mut ema {
                 ema.update(&network);
@@ -344,11 +347,10 @@ impl<'a> Learner<'a> {
 
     /// Brings pictures to where the trainable tail begins.
     fn input(&mut self, network: &Network, batch: Batch, device: &Device) -> Flow {
-        let (first, size) = (self.set.first_group, [batch.n, batch.h, batch.w]);
-        if first == 0 {
-            return prefix::run(network, 0, batch.x, size, device);
+        if self.set.first_group == 0 {
+            return prefix::run(network, 0, batch, device);
         }
-        self.prefix.run(batch.x.into(), size).to_device(device)
+        self.prefix.run(batch.x.into(), [batch.n, batch.h, batch.w]).to_device(device)
     }
 
     fn validate(&self, network: &Network) -> Result<Scores> {
@@ -382,9 +384,7 @@ pub fn logits(network: &Network, photos: &Photos) -> Result<Vec<f32>> {
     let groups = network.groups().len();
     let mut all = Vec::with_capacity(photos.len() * network.options().num_classes);
     for batch in photos.in_order(0) {
-        let batch = batch?;
-        let out: Tensor<2> =
-            prefix::run(&network, groups, batch.x, [batch.n, batch.h, batch.w], &device).flat();
+        let out: Tensor<2> = prefix::run(&network, groups, batch?, &device).flat();
         all.extend(values(&out));
     }
     Ok(all)

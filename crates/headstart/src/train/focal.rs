@@ -1,31 +1,24 @@
 //! Focal loss (Lin et al., "Focal Loss for Dense Object Detection", ICCV 2017): easy pictures count less.
 
 use burn::Tensor;
-use burn::tensor::{Device, TensorData, activation};
+use burn::tensor::activation;
+
+use super::loss::{against, mean};
 
 /// Returns the mean over the batch of `−Σ target · (1 − p)^gamma · log p`, weighted by `weights` a picture if given.
 ///
 /// `logits` are `[n, classes]`, `targets` as many numbers, row by row. With `gamma` 0 this is cross-entropy.
 pub fn focal(logits: Tensor<2>, targets: Vec<f32>, weights: Option<Vec<f32>>, gamma: f64) -> Tensor<1> {
-    let device: Device = logits.device();
-    let [n, classes] = logits.dims();
-    let targets = Tensor::<2>::from_data(TensorData::new(targets, [n, classes]), &device);
     let log_p = activation::log_softmax(logits, 1);
     // A p of exactly 1 would give the power's gradient 0^(gamma − 1).
     let miss = (log_p.clone().exp().neg() + 1.0).clamp_min(1e-6);
-    let each = (log_p * miss.powf_scalar(gamma) * targets).sum_dim(1).neg();
-    match weights {
-        None => each.mean(),
-        Some(weights) => {
-            let total: f32 = weights.iter().sum();
-            let weights = Tensor::<2>::from_data(TensorData::new(weights, [n, 1]), &device);
-            (each * weights).sum() / total
-        }
-    }
+    mean(against(log_p * miss.powf_scalar(gamma), targets), weights)
 }
 
 #[cfg(test)]
 mod tests {
+    use burn::tensor::Device;
+
     use super::*;
     use crate::train::loss::{cross_entropy, targets};
 

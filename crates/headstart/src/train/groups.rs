@@ -6,7 +6,7 @@ use regex::Regex;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
-use crate::models::Network;
+use crate::models::{Network, layer_of};
 
 /// What BatchNorm layers inside trainable groups do; in frozen groups both parts are always frozen.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -113,15 +113,14 @@ pub fn resolve(patterns: &[String], policy: BatchNormPolicy, network: &Network) 
         BatchNormPolicy::FreezeAffine => (false, true),
         BatchNormPolicy::FreezeBoth => (true, true),
     };
-    let layer_of = |name: &str| name.rsplit_once('.').map_or(String::new(), |(layer, _)| layer.to_string());
     let mut set = TrainableSet { first_group: head, ..TrainableSet::default() };
     for name in &chosen {
         let (group, layer) = (network.group_of(name), layer_of(name));
         set.first_group = set.first_group.min(group);
-        let is_norm = norm_layers.contains(layer.as_str());
+        let is_norm = norm_layers.contains(layer);
         // A new head's own BatchNorm has no pretrained statistics to protect.
         if is_norm && (group == head || !freeze_stats) {
-            set.live_layers.insert(layer.clone());
+            set.live_layers.insert(layer.to_string());
         }
         if !is_norm || group == head || !freeze_affine {
             set.params.insert(name.clone());

@@ -1,7 +1,7 @@
 //! Cross-entropy with soft targets, label smoothing and class weights.
 
 use burn::Tensor;
-use burn::tensor::{Device, TensorData, activation};
+use burn::tensor::{TensorData, activation};
 
 /// Makes targets `[n, classes]` from labels: one-hot, smoothed by `smoothing`.
 pub fn targets(labels: &[usize], classes: usize, smoothing: f64) -> Vec<f32> {
@@ -27,22 +27,29 @@ pub fn balanced_weights(labels: &[usize], classes: usize) -> Vec<f32> {
 /// Returns the mean over the batch of `−Σ target · log softmax(logits)`, weighted by `weights` a
 /// picture if given (PyTorch's weighted mean).
 pub fn cross_entropy(logits: Tensor<2>, targets: Vec<f32>, weights: Option<Vec<f32>>) -> Tensor<1> {
-    let device: Device = logits.device();
-    let [n, classes] = logits.dims();
-    let targets = Tensor::<2>::from_data(TensorData::new(targets, [n, classes]), &device);
-    let each = (activation::log_softmax(logits, 1) * targets).sum_dim(1).neg();
-    match weights {
-        None => each.mean(),
-        Some(weights) => {
-            let total: f32 = weights.iter().sum();
-            let weights = Tensor::<2>::from_data(TensorData::new(weights, [n, 1]), &device);
-            (each * weights).sum() / total
-        }
-    }
+    let each = against(activation::log_softmax(logits, 1), targets);
+    mean(each, weights)
+}
+
+/// Returns `−Σ target · log_p` of each picture, `[n, 1]`.
+pub(super) fn against(log_p: Tensor<2>, targets: Vec<f32>) -> Tensor<2> {
+    let shape = log_p.dims();
+    let targets = Tensor::<2>::from_data(TensorData::new(targets, shape), &log_p.device());
+    (log_p * targets).sum_dim(1).neg()
+}
+
+/// Returns the mean of a loss `[n, 1]` over the batch, weighted by `weights` a picture if given (PyTorch's weighted mean).
+pub(super) fn mean(each: Tensor<2>, weights: Option<Vec<f32>>) -> Tensor<1> {
+    let Some(weights) = weights else { return each.mean() };
+    let total: f32 = weights.iter().sum();
+    let weights = Tensor::<2>::from_data(TensorData::new(weights, each.dims()), &each.device());
+    (each * weights).sum() / total
 }
 
 #[cfg(test)]
 mod tests {
+    use burn::tensor::Device;
+
     use super::*;
 
     #[test]

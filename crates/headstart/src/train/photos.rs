@@ -29,7 +29,7 @@ struct Inner {
 }
 
 /// A batch `[n, h, w, 3]`.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Batch {
     /// Values, channels last.
     pub x: Vec<f32>,

@@ -10,7 +10,7 @@ use std::collections::HashMap;
 use std::fs::File;
 use std::io::Write;
 use std::os::unix::fs::FileExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use burn::Tensor;
@@ -18,7 +18,7 @@ use burn::tensor::{Device, TensorData};
 use sha2::{Digest, Sha256};
 
 use super::observer::{Event, Observer};
-use super::photos::Photos;
+use super::photos::{Batch, Photos};
 use crate::error::{Error, Result};
 use crate::fast::{Capture, Plan, Precision, capture};
 use crate::models::layers::{Map, Tokens};
@@ -34,6 +34,13 @@ pub struct CacheLimits {
     pub disk: u64,
     /// Folder of the overflow file.
     pub folder: PathBuf,
+}
+
+impl CacheLimits {
+    /// The usual bounds: 4 GiB in memory, 32 GiB in a file in `folder`.
+    pub fn usual(folder: &Path) -> Self {
+        Self { memory: 4 << 30, disk: 32 << 30, folder: folder.into() }
+    }
 }
 
 /// The features of a set of pictures, `views` for each.
@@ -101,7 +108,8 @@ fn to_flow(rows: Vec<f32>, n: usize, shape: &[usize], grid: [usize; 2], device: 
 }
 
 /// Runs groups before `first` on pictures `[n, h, w, 3]`.
-pub fn run(network: &Network, first: usize, x: Vec<f32>, [n, h, w]: [usize; 3], device: &Device) -> Flow {
+pub fn run(network: &Network, first: usize, pictures: Batch, device: &Device) -> Flow {
+    let Batch { x, n, h, w } = pictures;
     let x = Tensor::from_data(TensorData::new(x, [n, h, w, 3]), device);
     network.run(0..first, Flow::Map(Map::from_nhwc(x)), &mut Tap::off())
 }
@@ -116,15 +124,10 @@ pub struct Prefix {
     plan: Option<(Plan, usize)>,
 }
 
-/// Pictures whose values set the ranges of 8-bit formats.
+/// Pictures whose values set the ranges of 8-bit formats; bf16 has no ranges to set.
 const CALIBRATION: usize = 64;
 
 impl Prefix {
-    /// Prepares the groups before `first` in f32.
-    pub fn new(network: &Network, first: usize) -> Self {
-        Self::narrow(network, first, Precision::F32)
-    }
-
     /// Prepares the groups before `first` in a format that [`Prefix::calibrate`] has yet to fit.
     pub fn narrow(network: &Network, first: usize, precision: Precision) -> Self {
         Self { network: crate::models::frozen(network), first, precision, plan: None }
@@ -139,8 +142,9 @@ impl Prefix {
     ) -> Result<Self> {
         let mut prefix = Self::narrow(network, first, precision);
         if precision != Precision::F32 && first > 0 && !photos.is_empty() {
+            let wanted = if precision == Precision::Int8 { CALIBRATION } else { 1 };
             // Spread over the set, which is in order of class.
-            let picks: Vec<usize> = (0..photos.len()).step_by(photos.len().div_ceil(CALIBRATION)).collect();
+            let picks: Vec<usize> = (0..photos.len()).step_by(photos.len().div_ceil(wanted)).collect();
             let batches = photos.shuffled(&picks, 16, 0).collect::<Result<Vec<_>>>()?;
             prefix.calibrate(batches.into_iter().map(|b| (b.x, [b.n, b.h, b.w])))?;
         }
@@ -189,7 +193,7 @@ impl Prefix {
     pub fn run(&mut self, x: Cow<'_, [f32]>, [n, h, w]: [usize; 3]) -> Flow {
         let device = Device::flex();
         let Some((plan, groups)) = &mut self.plan else {
-            return run(&self.network, self.first, x.into_owned(), [n, h, w], &device);
+            return run(&self.network, self.first, Batch { x: x.into_owned(), n, h, w }, &device);
         };
         let (values, [rows, columns, c]) = plan.run(&x);
         let flat = *groups == self.network.groups().len() - 1;

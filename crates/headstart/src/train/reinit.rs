@@ -1,13 +1,13 @@
 //! Starting late stages anew: what the source task taught them may be in the way (Zhang et al., "Revisiting
 //! Few-sample BERT Fine-tuning", ICLR 2021, for the last layers of transformers).
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use burn::tensor::Device;
 
 use super::groups::{BatchNormPolicy, resolve};
 use crate::error::{Error, Result};
-use crate::models::Network;
+use crate::models::{Network, is_buffer, layer_of};
 
 /// Draws the tensors under `patterns` (groups, or names with `*`) from `seed`, BatchNorm's statistics included.
 pub fn reinit(network: Network, patterns: &[String], seed: u64) -> Result<Network> {
@@ -19,14 +19,13 @@ pub fn reinit(network: Network, patterns: &[String], seed: u64) -> Result<Networ
         Error::BadRecipe { what, hint, .. } => Error::BadRecipe { place: "reinit".into(), what, hint },
         other => other,
     })?;
-    let layer = |name: &str| name.rsplit_once('.').map_or(String::new(), |(layer, _)| layer.to_string());
-    let layers: std::collections::HashSet<String> = chosen.params.iter().map(|name| layer(name)).collect();
+    let layers: HashSet<&str> = chosen.params.iter().map(|name| layer_of(name)).collect();
     let fresh = Network::new(network.row().name, network.options(), &Device::flex())?.init(seed);
     let mut values: HashMap<String, Vec<f32>> = fresh
         .state()
         .into_iter()
         .filter(|(name, ..)| {
-            chosen.params.contains(name) || (crate::models::is_buffer(name) && layers.contains(&layer(name)))
+            chosen.params.contains(name) || (is_buffer(name) && layers.contains(layer_of(name)))
         })
         .map(|(name, _, values)| (name, values))
         .collect();
