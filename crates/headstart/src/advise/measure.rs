@@ -111,8 +111,11 @@ pub struct Seen {
     pub network: Network,
 }
 
-/// Pictures on which the two networks are compared.
-const CONTROL: usize = 1000;
+/// Pictures on which the two networks are compared: at least these, more where there are many classes. Similarity is
+/// a coarse measure and random features cost as much as good ones.
+const CONTROL: usize = 200;
+/// Pictures of each class in that comparison.
+const CONTROL_EACH: usize = 4;
 
 /// Embeds the training pictures once, and a part of them with random weights.
 pub fn measure(
@@ -133,7 +136,7 @@ pub fn measure(
     let pictures_per_second = labels.len() as f64 / started.elapsed().as_secs_f64();
 
     // `sample` interleaves the classes, so that the first so many are a fair sample as well.
-    let few = labels.len().min(CONTROL);
+    let few = labels.len().min(CONTROL.max(CONTROL_EACH * classes));
     let control_set = photos(&samples[..few], &recipe.eval, settings.seed, 32, "advise")?;
     let random = backbone.random(classes, HeadSpec::linear(), settings.seed)?;
     let random = embed(&random, &control_set, observer)?;

@@ -35,6 +35,11 @@ pub struct Settings {
     pub val_share: f64,
 }
 
+impl Settings {
+    /// Pictures that `--recipe auto` looks at: enough for a choice, and a small part of the time of a fit.
+    pub const BEFORE_A_FIT: usize = 1500;
+}
+
 /// What came of it.
 #[derive(Clone, Debug, Serialize)]
 pub struct Advice {
