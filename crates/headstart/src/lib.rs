@@ -20,6 +20,7 @@ pub mod pretrained;
 pub mod rng;
 pub mod session;
 pub mod sources;
+pub mod study;
 pub mod sweep;
 pub mod synth;
 pub mod train;

@@ -1,6 +1,7 @@
 //! The command line, as data. No logic.
 
 mod bench;
+mod study;
 
 use std::path::PathBuf;
 
@@ -9,6 +10,7 @@ use headstart::fast::Precision;
 use headstart::train::views::Views;
 
 pub use bench::{Bench, Work};
+pub use study::Study;
 
 /// Transfer learning for images: photos and a pretrained network in, a classifier you can trust out.
 #[derive(Debug, Parser)]
@@ -44,6 +46,11 @@ pub enum Command {
         after_help = "Examples:\n  headstart advise photos/ --model resnet18\n  headstart advise photos/ --model resnet18 --model mobilenetv2_100\n  headstart fit photos/ --model resnet18 --recipe auto"
     )]
     Advise(Advise),
+    /// Fit several recipes to several sets of photos, a few seeds each, and show which one suits which.
+    #[command(
+        after_help = "Example:\n  headstart study bees/ cells/ --model resnet18 --recipe head,finetune,scratch --seeds 0,1,2 --size 128"
+    )]
+    Study(Study),
     /// Measure a bundle, or a network with its original classes, on labelled photos.
     #[command(
         after_help = "Examples:\n  headstart evaluate runs/bees photos/\n  headstart evaluate resnet18.safetensors imagenet/val --model resnet18"

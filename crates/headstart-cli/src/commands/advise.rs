@@ -121,7 +121,8 @@ pub fn choose(a: &Fit, backbone: &Backbone, out: &Path, bars: &mut Bars) -> Resu
         serde_json::from_str(&text)
             .map_err(|e| Error::BadBundle { path: file.clone(), reason: format!("it is garbled: {e}") })?
     } else {
-        let settings = Settings { pictures: Settings::BEFORE_A_FIT, seed: a.seed.unwrap_or(0), val_share: a.val_share };
+        let settings =
+            Settings { pictures: Settings::BEFORE_A_FIT, seed: a.seed.unwrap_or(0), val_share: a.val_share };
         json!(advise::advise(&a.data, backbone, settings, bars)?)
     };
     let why = advice["why"].as_str().unwrap_or_default();

@@ -12,6 +12,7 @@ mod lr_find;
 mod predict;
 mod pretrain;
 mod pull;
+mod study;
 
 use std::process::ExitCode;
 
@@ -28,6 +29,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
         Command::Fit(a) => fit::fit(a, io),
         Command::LrFind(a) => lr_find::lr_find(a, io),
         Command::Advise(a) => advise::advise(a, io),
+        Command::Study(a) => study::study(a, io),
         Command::Evaluate(a) => evaluate::evaluate(a, io),
         Command::Predict(a) => predict::predict(a, io),
         Command::Embed(a) => embed::embed(a, io),
