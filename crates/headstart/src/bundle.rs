@@ -179,8 +179,23 @@ fn replace(fresh: &Path, folder: &Path) -> Result<()> {
         }
         return Err(Error::write(folder)(e));
     }
-    if had_one {
-        fs::remove_dir_all(&old).map_err(Error::write(&old))?;
+    sweep(folder)
+}
+
+/// Removes what this and earlier, killed, attempts left beside the finished folder.
+fn sweep(folder: &Path) -> Result<()> {
+    let (Some(parent), Some(stem)) = (folder.parent(), folder.file_stem()) else { return Ok(()) };
+    let parent = if parent.as_os_str().is_empty() { Path::new(".") } else { parent };
+    for entry in fs::read_dir(parent).map_err(Error::read(parent))? {
+        let path = entry.map_err(Error::read(parent))?.path();
+        let extension = path.extension().unwrap_or_default().to_string_lossy();
+        let attempt = ["old-", "new-"].iter().any(|prefix| {
+            let id = extension.strip_prefix(prefix).unwrap_or_default();
+            !id.is_empty() && id.bytes().all(|b| b.is_ascii_digit())
+        });
+        if attempt && path.file_stem() == Some(stem) {
+            fs::remove_dir_all(&path).map_err(Error::write(&path))?;
+        }
     }
     Ok(())
 }

@@ -61,15 +61,6 @@ enum Store {
     Disk { file: File, path: PathBuf },
 }
 
-impl Drop for Features {
-    fn drop(&mut self) {
-        if let Store::Disk { path, .. } = &self.store {
-            // A leftover cache file costs space, not correctness.
-            let _ = std::fs::remove_file(path);
-        }
-    }
-}
-
 impl Features {
     fn len_each(&self) -> usize {
         self.shape.iter().product()
@@ -266,7 +257,10 @@ impl FeatureCache {
                         let path = limits.folder.join(format!("features-{}.f32", hex(&key[..6])));
                         let open =
                             File::options().read(true).write(true).create(true).truncate(true).open(&path);
-                        sink = Some(Sink::Disk(open.map_err(Error::write(&path))?, path));
+                        let file = open.map_err(Error::write(&path))?;
+                        // An open file needs no name, and without one a killed run leaves nothing behind.
+                        std::fs::remove_file(&path).map_err(Error::write(&path))?;
+                        sink = Some(Sink::Disk(file, path));
                     } else {
                         return Ok(None);
                     }
