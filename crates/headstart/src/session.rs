@@ -251,11 +251,15 @@ pub fn run(request: Request, backbone: &Backbone, observer: &mut dyn Observer) -
     }
 
     let scores = score(&outcome.network, &val, &classes)?;
-    if recipe.precision != Precision::F32 {
-        let narrow = outcome.history[outcome.best_epoch].top1;
+    let best = &outcome.history[outcome.best_epoch];
+    let phase = &recipe.phases[best.phase];
+    let first = resolve(&phase.trainable, phase.batch_norm, &outcome.network)?.first_group;
+    if recipe.precision != Precision::F32 && first > 0 {
         let text = format!(
-            "validation top-1 {narrow:.4} with the frozen part in {:?}, {:.4} in f32, which is what the bundle runs",
-            recipe.precision, scores.top1
+            "validation top-1 {:.4} with the frozen part in {}, {:.4} in f32, which is what the bundle runs",
+            best.top1,
+            recipe.precision.name(),
+            scores.top1
         );
         observer.event(Event::Note(&text));
         notes.push(text);

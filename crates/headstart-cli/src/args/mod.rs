@@ -151,7 +151,8 @@ pub struct Fit {
     /// Pictures a step.
     #[arg(long)]
     pub batch_size: Option<usize>,
-    /// Number format of the frozen prefix: `f32`, `bf16`, or `int8` fitted to the photos.
+    /// Number format of the frozen prefix: `f32`, `bf16`, or `int8` fitted to the photos. With `bf16` the rest trains
+    /// on bf16 maps, too, where its layers are convolutions, BatchNorm and pooling; weights stay f32.
     #[arg(long, value_parser = precision)]
     pub precision: Option<Precision>,
     /// Augmented views cached for a frozen prefix: a number, or `auto` by the number of pictures.

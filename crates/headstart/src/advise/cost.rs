@@ -99,6 +99,7 @@ impl Timer {
             let lesson = Lesson {
                 first,
                 input: input.clone().to_device(&device),
+                half: false,
                 goal: targets(&self.labels, classes, 0.0),
                 weights: None,
                 focal: None,

@@ -71,6 +71,10 @@ impl Family for AlexNet {
         groups
     }
 
+    fn trains_half(&self) -> bool {
+        true
+    }
+
     fn run_group(&self, index: usize, x: Flow, tap: &mut Tap) -> Flow {
         let mut x = x.map();
         if let Some(conv) = self.convs.get(index) {

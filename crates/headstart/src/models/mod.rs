@@ -147,6 +147,11 @@ pub trait Family: Module {
     /// Runs group `index`.
     fn run_group(&self, index: usize, x: Flow, tap: &mut Tap) -> Flow;
 
+    /// Tells whether all layers up to the embeddings can be trained on bf16 maps: convolutions, BatchNorm and pooling.
+    fn trains_half(&self) -> bool {
+        false
+    }
+
     /// Turns a module path into the checkpoint's name.
     fn key(&self, path: &str) -> String {
         path.to_string()
@@ -217,6 +222,10 @@ macro_rules! families {
 
             fn dialects(&self) -> &'static [Dialect] {
                 match self { $(Self::$family(_) => <$file::$family as Family>::DIALECTS),+ }
+            }
+
+            fn trains_half(&self) -> bool {
+                match self { $(Self::$family(net) => net.trains_half()),+ }
             }
 
             fn classifier(&self) -> &'static str {

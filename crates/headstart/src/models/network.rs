@@ -111,6 +111,13 @@ impl Network {
         })
     }
 
+    /// Tells whether the groups from `first` on have convolutions and can be trained on bf16 maps. Linear layers and
+    /// the head are trained in f32.
+    pub fn trains_half(&self, first: usize) -> bool {
+        self.backbone.trains_half()
+            && self.params().iter().any(|p| p.shape.len() == 4 && self.group_of(&p.name) >= first)
+    }
+
     /// Turns pictures into logits `[N, classes]`.
     pub fn forward(&self, x: Map, tap: &mut Tap) -> Tensor<2> {
         self.run(0..self.groups().len(), Flow::Map(x), tap).flat()

@@ -151,6 +151,10 @@ impl Family for Vgg {
         groups
     }
 
+    fn trains_half(&self) -> bool {
+        true
+    }
+
     fn run_group(&self, index: usize, x: Flow, tap: &mut Tap) -> Flow {
         let mut x = x.map();
         if let Some(units) = self.blocks.get(index) {

@@ -16,6 +16,7 @@ use super::accumulate;
 use super::checkpoint::{Checkpoint, Place, Within};
 use super::ema::Ema;
 use super::groups::{self, TrainableSet};
+use super::half;
 use super::keep::{find_rate, finish, keep, put, save_live, steps_of};
 use super::loss::{balanced_weights, targets};
 use super::observer::{EpochRecord, Event, Observer};
@@ -172,6 +173,9 @@ fn announce(
         .collect();
     let (count, name, epochs) = (job.recipe.phases.len(), phase.name.as_str(), phase.epochs);
     observer.event(Event::PhaseStarted { index, count, name, groups: &groups, epochs });
+    if let Some(text) = half::exception(job.recipe, network, set.first_group) {
+        observer.event(Event::Note(&text));
+    }
     Ok(())
 }
 
@@ -191,6 +195,8 @@ pub(super) struct Learner<'a> {
     /// The peak rate of each tensor, by name.
     rate_of: HashMap<String, f64>,
     views: usize,
+    /// Whether the rest works on bf16 maps.
+    half: bool,
     prefix: Prefix,
     train: Option<Rc<Features>>,
     val: Option<Rc<Features>>,
@@ -224,7 +230,8 @@ impl<'a> Learner<'a> {
         let schedule = phase.schedule.parse()?;
         let rate = |name: &String| rates[network.group_of(name)];
         let rate_of = network.params().into_iter().map(|p| (p.name.clone(), rate(&p.name))).collect();
-        let learner = Self { job, phase, schedule, set, rates, rate_of, views, prefix, train, val };
+        let half = half::applies(recipe, &network, first);
+        let learner = Self { job, phase, schedule, set, rates, rate_of, views, half, prefix, train, val };
         Ok((learner, network))
     }
 
@@ -289,6 +296,7 @@ impl<'a> Learner<'a> {
             let lesson = Lesson {
                 first: self.set.first_group,
                 input,
+                half: self.half,
                 goal,
                 weights: weights.as_ref().map(|w| picked.iter().map(|l| w[*l]).collect()),
                 focal: recipe.focal,

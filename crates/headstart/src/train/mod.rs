@@ -7,6 +7,7 @@ pub mod ema;
 pub mod fit;
 pub mod focal;
 pub mod groups;
+mod half;
 mod keep;
 pub mod loss;
 pub mod lr_find;

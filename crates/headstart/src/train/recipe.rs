@@ -65,7 +65,7 @@ pub struct Recipe {
     /// draws anew each epoch, `"auto"` chooses by the number of pictures.
     #[serde(default)]
     pub views: Views,
-    /// Number format of the frozen prefix.
+    /// Number format of the frozen prefix; bf16 is also that of the maps that the trained rest works on.
     #[serde(default)]
     pub precision: Precision,
     /// Stop a phase after this many epochs without a better validation result.

@@ -16,6 +16,8 @@ pub struct Lesson {
     pub first: usize,
     /// Pictures, or what a frozen prefix made of them.
     pub input: Flow,
+    /// Whether maps are kept in bf16 on their way; see [`Network::trains_half`].
+    pub half: bool,
     /// Targets `[n, classes]`.
     pub goal: Vec<f32>,
     /// A weight for each picture.
@@ -28,7 +30,11 @@ impl Lesson {
     /// Runs the network and returns the mean loss, ready for its backward pass.
     pub fn loss(self, network: &Network) -> Tensor<1> {
         let groups = network.groups().len();
-        let logits = network.run(self.first..groups, self.input, &mut Tap::off()).flat();
+        let input = match self.input {
+            Flow::Map(map) if self.half => Flow::Map(map.half()),
+            other => other,
+        };
+        let logits = network.run(self.first..groups, input, &mut Tap::off()).flat();
         match self.focal {
             Some(gamma) => focal(logits, self.goal, self.weights, gamma),
             None => cross_entropy(logits, self.goal, self.weights),
