@@ -7,12 +7,15 @@
 #![warn(missing_docs)]
 
 pub mod advise;
+pub mod audit;
 pub mod bench;
 pub mod bundle;
 pub mod data;
 pub mod error;
+pub mod evidence;
 pub mod fast;
 pub mod image;
+pub mod machine;
 pub mod metrics;
 pub mod models;
 pub mod npy;
@@ -43,4 +46,9 @@ pub fn catch_stop_signals() {
 /// Tells whether a signal asked the process to stop.
 pub fn stop_requested() -> bool {
     headstart_kernels::process::stop_signal().is_some()
+}
+
+/// Returns the bytes the allocator has handed out; `None` where it does not tell.
+pub(crate) fn allocated_bytes() -> Option<u64> {
+    headstart_kernels::process::allocated_bytes()
 }

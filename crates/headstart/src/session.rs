@@ -1,15 +1,18 @@
 //! The main job end to end: photos and a backbone in, a run folder with a bundle out.
 
+mod receipt;
+
 use std::fs;
-use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
+use crate::audit::Audit;
 use crate::bundle::Contents;
-use crate::data::{Dataset, OnUnreadable, Sample, Split, SplitConfig, Unreadable, check_files};
+use crate::data::{Dataset, OnUnreadable, Sample, Split, SplitConfig, Unreadable, inspect_files};
 use crate::error::{Error, Result};
+use crate::evidence::{Evidence, kept_bits};
 use crate::fast::Precision;
 use crate::image::Pipeline;
 use crate::metrics::{accuracy, calibration, confusion::Confusion, interval};
@@ -23,8 +26,8 @@ use crate::train::recipe::Phase;
 use crate::train::reinit::reinit;
 use crate::train::tensorboard::Board;
 use crate::train::views::Views;
-use crate::train::{Job, Photos, Recipe, fit};
-use crate::weights::write_atomically;
+use crate::train::{Job, Photos, Recipe, fit, memory};
+use receipt::{weights_hash, write_log};
 
 /// What to do.
 #[derive(Debug)]
@@ -43,6 +46,10 @@ pub struct Request {
     pub resume: bool,
     /// Whether unreadable photos are an error.
     pub strict: bool,
+    /// A list of files to leave out.
+    pub exclude: Option<PathBuf>,
+    /// How often to save within an epoch; `None` saves after each epoch only.
+    pub checkpoint_every: Option<Duration>,
     /// Why the recipe was chosen, for the receipt, where a measurement chose it.
     pub advice: Option<Value>,
 }
@@ -70,6 +77,10 @@ pub struct Report {
     pub frozen: usize,
     /// Seconds in all.
     pub seconds: f64,
+    /// What the page shows besides scores.
+    pub evidence: Evidence,
+    /// Why training ended before its plan, if it did; scores and bundle are those of the best epoch until then.
+    pub failure: Option<Error>,
 }
 
 /// How good a classifier is on labelled photos.
@@ -186,12 +197,18 @@ pub fn run(request: Request, backbone: &Backbone, observer: &mut dyn Observer) -
     };
     let mut data = Dataset::open(&request.data, &config)?;
     let refuse = if request.strict { OnUnreadable::Refuse } else { OnUnreadable::LeaveOut };
-    let unreadable = check_files(&mut data, refuse, &|_, _| {})?;
+    let excluded = data.exclude_list(request.exclude.as_deref())?;
+    let (unreadable, seen) = inspect_files(&mut data, refuse, &|_, _| {})?;
+    let audit = Audit::of_dataset(&data, seen, &unreadable);
     if data.val.is_empty() {
         return Err(nothing_to_validate(&request.data, config.file.as_deref()));
     }
     let why = request.advice.as_ref().and_then(|a| a["why"].as_str().map(String::from));
     let mut notes: Vec<String> = why.into_iter().chain(data.notes.iter().cloned()).collect();
+    notes.push(audit.line());
+    if let Some(list) = request.exclude.as_deref().filter(|_| !excluded.is_empty()) {
+        notes.push(format!("left out {} pictures by `{}`", excluded.len(), list.display()));
+    }
     for bad in &unreadable {
         notes.push(format!("left out `{}`: {}", bad.path.display(), bad.reason));
     }
@@ -226,6 +243,10 @@ pub fn run(request: Request, backbone: &Backbone, observer: &mut dyn Observer) -
     };
     let (train, val) = (part(Split::Train, &recipe.train)?, part(Split::Val, &recipe.eval)?);
     recipe.views = Views::Count(recipe.views.count(train.len()));
+    if let Some(tight) = memory::check(&recipe, &network, &train)? {
+        observer.event(Event::Note(&tight));
+        notes.push(tight);
+    }
     let job = Job {
         recipe: &recipe,
         train: &train,
@@ -233,6 +254,7 @@ pub fn run(request: Request, backbone: &Backbone, observer: &mut dyn Observer) -
         key: key(&recipe, &digest, &network),
         checkpoint: Some(checkpoint.clone()),
         resume: request.resume,
+        every: request.checkpoint_every,
         limits: CacheLimits::usual(&out),
     };
     let mut board = Board::new(&out, request.resume, observer);
@@ -265,14 +287,16 @@ pub fn run(request: Request, backbone: &Backbone, observer: &mut dyn Observer) -
         notes.push(text);
     }
     let source = recipe.pretrained.then_some(&backbone.weights);
-    let frozen = source.map_or(0, |s| kept_bits(&outcome.network, s));
+    let kept = kept_bits(&outcome.network, source);
+    let frozen = kept.iter().map(|k| k.same).sum();
     let seconds = started.elapsed().as_secs_f64();
     let receipt = json!({
         "headstart": env!("CARGO_PKG_VERSION"),
         "model": backbone.row.name,
         "weights": if recipe.pretrained { backbone.origin.as_str() } else { "random" },
         "data_sha256": digest,
-        "pictures": {"train": train.len(), "val": val.len(), "unreadable": unreadable.len()},
+        "pictures": {"train": train.len(), "val": val.len(), "unreadable": unreadable.len(), "excluded": excluded.len()},
+        "classes": audit.classes,
         "tensors_equal_to_source": frozen,
         "seed": recipe.seed,
         "cores": std::thread::available_parallelism().map_or(1, usize::from),
@@ -294,7 +318,11 @@ pub fn run(request: Request, backbone: &Backbone, observer: &mut dyn Observer) -
     };
     contents.save(&out.join("bundle"))?;
     write_log(&out, &outcome.history)?;
+    let shown = (&outcome.network, &val, &scores);
+    let evidence = Evidence::new(audit, digest, excluded, kept, shown, pipeline.clone())?;
     Ok(Report {
+        evidence,
+        failure: outcome.failure,
         out,
         pictures: (train.len(), val.len()),
         history: outcome.history,
@@ -362,12 +390,6 @@ pub fn set_rate(recipe: &mut Recipe, lr: f64) {
     }
 }
 
-/// Hashes the weights file; none for random weights and for the built-in backbone, which the version names.
-fn weights_hash(backbone: &Backbone, pretrained: bool) -> Result<Option<String>> {
-    let file = &backbone.weights.source;
-    if pretrained && file.is_file() { crate::data::file_sha256(file).map(Some) } else { Ok(None) }
-}
-
 /// Identifies a run: recipe, pictures and starting weights.
 fn key(recipe: &Recipe, digest: &str, network: &Network) -> String {
     use sha2::{Digest, Sha256};
@@ -376,22 +398,4 @@ fn key(recipe: &Recipe, digest: &str, network: &Network) -> String {
     hash.update(digest);
     network.hash_into(&mut hash, |_| true);
     hex(&hash.finalize())
-}
-
-/// Counts the tensors whose values are those of the source, bit for bit.
-fn kept_bits(network: &Network, source: &crate::weights::StateDict) -> usize {
-    let bits = |v: &[f32]| v.iter().map(|x| x.to_bits()).collect::<Vec<_>>();
-    let dialects = crate::models::all_dialects(network);
-    let same = |name: &str, values: &[f32]| {
-        dialects.iter().any(|d| {
-            source.get(&network.foreign(*d, name)).is_some_and(|e| bits(&e.to_f32()) == bits(values))
-        })
-    };
-    network.state().iter().filter(|(name, _, values)| same(name, values)).count()
-}
-
-fn write_log(out: &Path, history: &[EpochRecord]) -> Result<()> {
-    let path = out.join("metrics.jsonl");
-    let lines: String = history.iter().map(|r| serde_json::to_string(r).expect("numbers") + "\n").collect();
-    write_atomically(&path, |out| out.write_all(lines.as_bytes()))
 }

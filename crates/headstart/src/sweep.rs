@@ -45,6 +45,7 @@ pub fn sweep(
         key: String::new(),
         checkpoint: None,
         resume: false,
+        every: None,
         limits: CacheLimits::usual(out),
     };
     Ok(lr_find(&job, phase, network, &mut FeatureCache::default(), settings, observer)?.1)

@@ -53,6 +53,7 @@ impl Setup {
             key: "test".into(),
             checkpoint: checkpoint.map(|name| root.join(name)),
             resume,
+            every: None,
             limits: CacheLimits { memory: 1 << 30, disk: 1 << 30, folder: root.to_path_buf() },
         };
         f(&job)

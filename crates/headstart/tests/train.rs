@@ -63,6 +63,7 @@ impl Setup {
             key: "test".into(),
             checkpoint: checkpoint.map(|name| root.join(name)),
             resume,
+            every: None,
             limits: CacheLimits { memory, disk: 1 << 30, folder: root.to_path_buf() },
         };
         fit(&job, network, observer)

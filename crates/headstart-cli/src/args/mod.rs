@@ -1,5 +1,6 @@
 //! The command line, as data. No logic.
 
+mod audit;
 mod bench;
 mod study;
 
@@ -9,6 +10,7 @@ use clap::{Parser, Subcommand};
 use headstart::fast::Precision;
 use headstart::train::views::Views;
 
+pub use audit::Audit;
 pub use bench::{Bench, Work};
 pub use study::Study;
 
@@ -51,6 +53,11 @@ pub enum Command {
         after_help = "Example:\n  headstart study bees/ cells/ --model resnet18 --recipe head,finetune,scratch --seeds 0,1,2 --size 128"
     )]
     Study(Study),
+    /// Look for what would spoil a training: unreadable files, copies, class conflicts, wrong labels.
+    #[command(
+        after_help = "Examples:\n  headstart audit photos/ --report audit.html\n  headstart audit photos/ --model resnet18 --fix-list leave-out.csv\n  headstart fit photos/ --exclude leave-out.csv\n\nExit codes: 0 nothing serious, 1 something serious (unreadable files, copies across parts, class conflicts), 2 could not run."
+    )]
+    Audit(Audit),
     /// Measure a bundle, or a network with its original classes, on labelled photos.
     #[command(
         after_help = "Examples:\n  headstart evaluate runs/bees photos/\n  headstart evaluate resnet18.safetensors imagenet/val --model resnet18"
@@ -173,6 +180,12 @@ pub struct Fit {
     /// Make unreadable photos an error.
     #[arg(long)]
     pub strict: bool,
+    /// CSV of files to leave out, as `audit --fix-list` writes it.
+    #[arg(long)]
+    pub exclude: Option<PathBuf>,
+    /// Save within an epoch this often; 0 saves after each epoch only.
+    #[arg(long, default_value_t = 10.0, value_name = "N", value_parser = minutes)]
+    pub checkpoint_minutes: f64,
     /// Print the plan and train nothing.
     #[arg(long)]
     pub explain: bool,
@@ -369,5 +382,12 @@ fn precision(text: &str) -> Result<Precision, String> {
         "bf16" => Ok(Precision::Bf16),
         "int8" => Ok(Precision::Int8),
         _ => Err("one of `f32`, `bf16`, `int8`".into()),
+    }
+}
+
+fn minutes(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(value) if (0.0..=1e6).contains(&value) => Ok(value),
+        _ => Err("a number of minutes from 0 up".into()),
     }
 }

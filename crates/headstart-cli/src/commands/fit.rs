@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use headstart::error::{Error, Result};
 use headstart::models::spec::InputSpec;
@@ -14,6 +15,7 @@ use serde_json::json;
 
 use super::{Output, advise};
 use crate::args::{Demo, Fit, Lr};
+use crate::render::error;
 use crate::render::progress::Bars;
 
 pub fn fit(a: &Fit, io: Output) -> Result<ExitCode> {
@@ -55,6 +57,8 @@ pub fn fit(a: &Fit, io: Output) -> Result<ExitCode> {
         out,
         resume: a.resume,
         strict: a.strict,
+        exclude: a.exclude.clone(),
+        checkpoint_every: every(a.checkpoint_minutes),
         advice,
     };
     finish(&session::run(request, &backbone, &mut bars)?, &backbone, io)
@@ -101,9 +105,16 @@ pub fn demo(a: &Demo, io: Output) -> Result<ExitCode> {
         out: a.out.clone(),
         resume: false,
         strict: true,
+        exclude: None,
+        checkpoint_every: None,
         advice: None,
     };
     finish(&session::run(request, &backbone, &mut bars)?, &backbone, io)
+}
+
+/// Minutes between two checkpoints; 0 is none within an epoch.
+fn every(minutes: f64) -> Option<Duration> {
+    (minutes > 0.0).then(|| Duration::from_secs_f64(60.0 * minutes))
 }
 
 /// Names the run folder after what is run.
@@ -132,6 +143,9 @@ fn finish(report: &Report, backbone: &Backbone, io: Output) -> Result<ExitCode> 
             .collect::<Vec<_>>()
             .into();
         all["tensors_equal_to_source"] = json!(report.frozen);
+        all["excluded"] = json!(report.evidence.excluded);
+        all["audit"] = json!(report.evidence.audit.findings);
+        all["failure"] = json!(report.failure.as_ref().map(ToString::to_string));
         all["notes"] = json!(report.notes);
         all["seconds"] = json!(report.seconds);
         all
@@ -156,7 +170,10 @@ fn finish(report: &Report, backbone: &Backbone, io: Output) -> Result<ExitCode> 
             report.out.join("report.html").display()
         );
     });
-    Ok(ExitCode::SUCCESS)
+    let Some(failure) = &report.failure else { return Ok(ExitCode::SUCCESS) };
+    // The bundle of the best epoch is there, but the plan was not carried out.
+    error::show(failure, false);
+    Ok(ExitCode::from(2))
 }
 
 fn origin(backbone: &Backbone) -> String {

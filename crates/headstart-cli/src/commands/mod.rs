@@ -1,6 +1,7 @@
 //! One file a command: arguments to library calls to output.
 
 mod advise;
+mod audit;
 mod bench;
 mod describe;
 mod embed;
@@ -30,6 +31,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
         Command::LrFind(a) => lr_find::lr_find(a, io),
         Command::Advise(a) => advise::advise(a, io),
         Command::Study(a) => study::study(a, io),
+        Command::Audit(a) => audit::audit(a, io),
         Command::Evaluate(a) => evaluate::evaluate(a, io),
         Command::Predict(a) => predict::predict(a, io),
         Command::Embed(a) => embed::embed(a, io),

@@ -32,6 +32,19 @@ impl Bars {
         self.bar.as_ref().expect("just made")
     }
 
+    /// Shows how many of something are done.
+    pub fn counted(&mut self, what: &str, done: usize, all: usize) {
+        if self.quiet {
+            return;
+        }
+        let bar = self.bar(all as u64, what, "files");
+        // Threads report out of order.
+        bar.set_position(bar.position().max(done as u64));
+        if done == all {
+            self.close();
+        }
+    }
+
     fn close(&mut self) {
         if let Some(bar) = self.bar.take() {
             bar.finish_and_clear();

@@ -169,7 +169,7 @@ fn shorten(names: &[String]) -> String {
 }
 
 /// Lists the entries of a folder, of its `metadata.csv`, or of a manifest; returns the root too.
-fn find(path: &Path) -> Result<(PathBuf, Found)> {
+pub(super) fn find(path: &Path) -> Result<(PathBuf, Found)> {
     let meta = std::fs::metadata(path).map_err(Error::read(path))?;
     if meta.is_file() {
         let root = path.parent().unwrap_or(Path::new("")).to_path_buf();
@@ -203,9 +203,9 @@ fn notes_on(found: &Found) -> Vec<String> {
         1 => notes.push(format!("1 {one}")),
         n => notes.push(format!("{n} {many}")),
     };
-    count(found.hidden, "hidden file or folder was skipped", "hidden files or folders were skipped");
+    count(found.hidden.len(), "hidden file or folder was skipped", "hidden files or folders were skipped");
     count(
-        found.ignored,
+        found.ignored.len(),
         "file is no picture by its name and was ignored",
         "files are no pictures by their names and were ignored",
     );

@@ -78,6 +78,11 @@ impl Manifest {
         Some(self.rows.iter().map(|row| (row.line, row.fields[at].trim())).collect())
     }
 
+    /// Returns the names of the picture files as they are written, whether or not they exist.
+    pub fn file_names(&self) -> Result<Vec<&str>> {
+        Ok(self.first_of(&FILE_COLUMNS, "picture files")?.into_iter().map(|(_, name)| name).collect())
+    }
+
     /// Returns the picture files with their line numbers; each must exist.
     pub fn files(&self) -> Result<Vec<(usize, PathBuf)>> {
         let column = self.first_of(&FILE_COLUMNS, "picture files")?;

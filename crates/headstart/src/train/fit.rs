@@ -6,9 +6,8 @@
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::rc::Rc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use burn::Tensor;
 use burn::module::Module;
 use burn::tensor::Device;
 
@@ -17,7 +16,7 @@ use super::checkpoint::{Checkpoint, Place, Within};
 use super::ema::Ema;
 use super::groups::{self, TrainableSet};
 use super::half;
-use super::keep::{find_rate, finish, keep, put, save_live, steps_of};
+use super::keep::{Clock, find_rate, finish, keep, put, salvage, save_live, steps_of};
 use super::loss::{balanced_weights, targets};
 use super::observer::{EpochRecord, Event, Observer};
 use super::optimizer::{Optimizer, OptimizerSpec};
@@ -26,6 +25,7 @@ use super::prefix::{self, CacheLimits, FeatureCache, Features, Prefix};
 use super::recipe::{Phase, Recipe};
 use super::schedule::Schedule;
 use super::step::Lesson;
+pub use super::validate::logits;
 use crate::error::{Error, Result};
 use crate::image::{self, Mix};
 use crate::metrics;
@@ -48,6 +48,8 @@ pub struct Job<'a> {
     pub checkpoint: Option<PathBuf>,
     /// Whether to go on from that checkpoint.
     pub resume: bool,
+    /// How often to save within an epoch; `None` saves after each epoch only.
+    pub every: Option<Duration>,
     /// Bounds of the feature cache.
     pub limits: CacheLimits,
 }
@@ -65,6 +67,8 @@ pub struct Outcome {
     pub found: Vec<(usize, f64)>,
     /// What the user should know about how the weights came about.
     pub notes: Vec<String>,
+    /// Why training ended before its plan, if it did.
+    pub failure: Option<Error>,
 }
 
 /// The streams of random numbers a run draws from.
@@ -85,9 +89,17 @@ pub fn fit(job: &Job, network: Network, observer: &mut dyn Observer) -> Result<O
         state = Checkpoint::load(path, &job.key)?;
         network = put(network, &state.model);
     }
-    let mut cache = FeatureCache::default();
+    let (mut cache, mut failure) = (FeatureCache::default(), None);
     while state.place.phase < job.recipe.phases.len() {
-        network = run_phase(job, network, &mut state, &mut cache, observer)?;
+        let before = network.clone();
+        network = match run_phase(job, network, &mut state, &mut cache, observer) {
+            Ok(trained) => trained,
+            Err(error) => {
+                failure = Some(salvage(error, &state)?);
+                network = before;
+                break;
+            }
+        };
         state.place = Place {
             phase: state.place.phase + 1,
             epoch: 0,
@@ -107,7 +119,7 @@ pub fn fit(job: &Job, network: Network, observer: &mut dyn Observer) -> Result<O
     let notes = finish(job, &network, &mut state, &start)?;
     let Place { history, found, .. } = state.place;
     let found = found.into_iter().map(|(phase, bits)| (phase, f64::from_bits(bits))).collect();
-    Ok(Outcome { network: put(network, &state.best), history, best_epoch, found, notes })
+    Ok(Outcome { network: put(network, &state.best), history, best_epoch, found, notes, failure })
 }
 
 fn run_phase(
@@ -148,9 +160,7 @@ fn run_phase(
         };
         save_live(state, &network, &optimizer, ema.as_ref());
         keep(state, &answer, record, recipe);
-        if let Some(path) = &job.checkpoint {
-            state.save(path)?;
-        }
+        job.save(state)?;
         observer.event(Event::EpochEnded(state.place.history.last().expect("just pushed")));
         if observer.wants_to_stop() && (state.place.epoch < phase.epochs || index + 1 < recipe.phases.len()) {
             return Err(job.interrupted(state)?);
@@ -270,7 +280,7 @@ impl<'a> Learner<'a> {
         let range = |steps: std::ops::Range<usize>| {
             steps.start * recipe.batch_size..(steps.end * recipe.batch_size).min(order.len())
         };
-        let mut held = None;
+        let (mut held, mut clock) = (None, Clock::new(self.job.every));
         for step in within.step..steps {
             let picks = &order[range(step..step + 1)];
             // The batches whose gradients make one step with this one's.
@@ -306,8 +316,7 @@ impl<'a> Learner<'a> {
             if !value.is_finite() {
                 return Err(Error::Training {
                     reason: format!("the loss is {value} in epoch {}, step {}", global + 1, step + 1),
-                    hint: "lower the rate with `--lr`, or clip gradients with `clip = 1.0`; the last checkpoint is intact"
-                        .into(),
+                    hint: "lower the rate with `--lr`, or clip gradients with `clip = 1.0`".into(),
                 });
             }
             let share = picks.len() as f64 / range(joint.clone()).len() as f64;
@@ -335,10 +344,14 @@ impl<'a> Learner<'a> {
                 ema.update(&network);
             }
             observer.event(told);
-            if observer.wants_to_stop() && step + 1 < steps {
+            let stop = observer.wants_to_stop();
+            if step + 1 < steps && (stop || clock.rings()) {
                 save_live(state, &network, optimizer, ema.as_deref());
                 state.place.within = Within { step: step + 1, loss_bits: total.to_bits(), seen };
-                return Err(self.job.interrupted(state)?);
+                if stop {
+                    return Err(self.job.interrupted(state)?);
+                }
+                self.job.save(state)?;
             }
         }
         Ok((network, total / seen as f64))
@@ -384,16 +397,4 @@ impl<'a> Learner<'a> {
             top1: metrics::accuracy::top_k(&logits, classes, &labels, 1),
         })
     }
-}
-
-/// Computes the logits of every picture in order.
-pub fn logits(network: &Network, photos: &Photos) -> Result<Vec<f32>> {
-    let (network, device) = (frozen(network), Device::flex());
-    let groups = network.groups().len();
-    let mut all = Vec::with_capacity(photos.len() * network.options().num_classes);
-    for batch in photos.in_order(0) {
-        let out: Tensor<2> = prefix::run(&network, groups, batch?, &device).flat();
-        all.extend(values(&out));
-    }
-    Ok(all)
 }

@@ -1,5 +1,7 @@
 //! What a run keeps besides the weights it is moving: the best ones, those to be averaged, the rates its sweeps found.
 
+use std::time::{Duration, Instant};
+
 use super::average::{self, Average};
 use super::checkpoint::{Checkpoint, Named, Within};
 use super::ema::Ema;
@@ -127,12 +129,50 @@ pub(super) fn keep(state: &mut Checkpoint, answer: &Network, record: EpochRecord
     state.place.within = Within::default();
 }
 
+/// Tells when it is time to save within an epoch.
+pub(super) struct Clock {
+    every: Option<Duration>,
+    last: Instant,
+}
+
+impl Clock {
+    pub(super) fn new(every: Option<Duration>) -> Self {
+        Self { every, last: Instant::now() }
+    }
+
+    /// Tells whether the time has come, and starts anew if so.
+    pub(super) fn rings(&mut self) -> bool {
+        let rings = self.every.is_some_and(|every| self.last.elapsed() >= every);
+        if rings {
+            self.last = Instant::now();
+        }
+        rings
+    }
+}
+
+/// Lets a run that diverged after a good epoch end with that epoch's weights; other errors, and those before the first
+/// epoch, pass.
+pub(super) fn salvage(error: Error, state: &Checkpoint) -> Result<Error> {
+    match (error, state.place.best_epoch) {
+        (Error::Training { reason, hint }, Some(best)) => {
+            let record = &state.place.history[best];
+            let reason =
+                format!("{reason}; kept are the weights of epoch {} (top-1 {:.4})", best + 1, record.top1);
+            Ok(Error::Training { reason, hint })
+        }
+        (error, _) => Err(error),
+    }
+}
+
 impl Job<'_> {
+    /// Saves the state where the job says so.
+    pub(super) fn save(&self, state: &Checkpoint) -> Result<()> {
+        self.checkpoint.as_deref().map_or(Ok(()), |path| state.save(path))
+    }
+
     /// Saves the state; returns the error that says so.
     pub(super) fn interrupted(&self, state: &Checkpoint) -> Result<Error> {
-        if let Some(path) = &self.checkpoint {
-            state.save(path)?;
-        }
+        self.save(state)?;
         Ok(Error::Interrupted { checkpoint: self.checkpoint.clone() })
     }
 }

@@ -12,6 +12,7 @@ mod keep;
 pub mod loss;
 pub mod lr_find;
 pub mod lr_suggest;
+pub mod memory;
 pub mod observer;
 pub mod optimizer;
 pub mod photos;
@@ -25,6 +26,7 @@ pub mod schedule;
 pub mod step;
 pub mod tensorboard;
 pub mod unfreeze;
+mod validate;
 pub mod views;
 
 pub use fit::{Job, Outcome, fit};

@@ -21,6 +21,7 @@ use super::observer::{Event, Observer};
 use super::photos::{Batch, Photos};
 use crate::error::{Error, Result};
 use crate::fast::{Capture, Plan, Precision, capture};
+use crate::machine::Memory;
 use crate::models::layers::{Map, Tokens};
 use crate::models::tap::Tap;
 use crate::models::{Flow, Network, values};
@@ -37,9 +38,10 @@ pub struct CacheLimits {
 }
 
 impl CacheLimits {
-    /// The usual bounds: 4 GiB in memory, 32 GiB in a file in `folder`.
+    /// The usual bounds: 4 GiB in memory, or half of what is free if that is less; 32 GiB in a file in `folder`.
     pub fn usual(folder: &Path) -> Self {
-        Self { memory: 4 << 30, disk: 32 << 30, folder: folder.into() }
+        let half = Memory::now().map_or(u64::MAX, |m| m.free / 2);
+        Self { memory: half.min(4 << 30), disk: 32 << 30, folder: folder.into() }
     }
 }
 

@@ -7,6 +7,7 @@ use rayon::prelude::*;
 
 use super::linalg::Decomposition;
 use crate::metrics::accuracy::argmax;
+use crate::metrics::calibration::{fit_temperature, nll, softmax};
 
 /// What a probe achieves.
 #[derive(Clone, Debug)]
@@ -41,6 +42,37 @@ pub fn probe(features: &[f32], width: usize, labels: &[usize], classes: usize) -
     tried
         .reduce(|best, next| if next.right() >= best.right() { next } else { best })
         .expect("penalties to try")
+}
+
+/// What the probe believes of each picture when it has not seen it.
+#[derive(Clone, Debug)]
+pub struct Beliefs {
+    /// Probabilities `[n, classes]`.
+    pub probabilities: Vec<f64>,
+    /// How many labels are the most probable class.
+    pub right: usize,
+}
+
+/// Ridge scores lie around 0 and 1; temperatures are sought for logits, which are several times larger.
+const LOGITS: f32 = 20.0;
+
+/// Returns the probabilities of each picture by the probe fitted to all others: scores of the penalty and softmax
+/// temperature under which the labels are most likely.
+pub fn left_out_probabilities(features: &[f32], width: usize, labels: &[usize], classes: usize) -> Beliefs {
+    super::check(features, width, labels);
+    let parts = Decomposition::new(&standardised(features, width), width + 1);
+    let mean = parts.squares.iter().sum::<f64>() / parts.squares.len().max(1) as f64;
+    let tried = PENALTIES.iter().map(|share| {
+        let mut scores = left_out_scores(&parts, labels, classes, share * mean);
+        scores.iter_mut().for_each(|s| *s *= LOGITS);
+        let temperature = fit_temperature(&scores, classes, labels).unwrap_or(1.0);
+        (nll(&scores, classes, labels, temperature), scores, temperature)
+    });
+    let (_, scores, temperature) =
+        tried.reduce(|best, next| if next.0 < best.0 { next } else { best }).expect("penalties to try");
+    let right = scores.chunks(classes).zip(labels).filter(|(row, l)| argmax(row) == **l).count();
+    let probabilities = scores.chunks(classes).flat_map(|row| softmax(row, temperature)).collect();
+    Beliefs { probabilities, right }
 }
 
 /// Each feature with mean 0 and deviation 1, then a constant 1.
@@ -108,5 +140,22 @@ mod tests {
         let mut signal = noise[..120 * 20].to_vec();
         labels.iter().enumerate().for_each(|(i, l)| signal[i * 20 + l] += 8.0);
         assert!(probe(&signal, 20, &labels, 3).right() > 115);
+    }
+
+    #[test]
+    fn a_wrong_label_is_not_believed() {
+        let mut rng = Rng::keyed(&[5]);
+        let truth: Vec<usize> = (0..120).map(|i| i % 3).collect();
+        let mut features: Vec<f32> = (0..120 * 20).map(|_| rng.normal()).collect();
+        truth.iter().enumerate().for_each(|(i, l)| features[i * 20 + l] += 5.0);
+        let mut labels = truth.clone();
+        labels[7] = (labels[7] + 1) % 3;
+        let found = left_out_probabilities(&features, 20, &labels, 3);
+        assert!(found.right > 105, "{}", found.right);
+        let row = &found.probabilities[21..24];
+        assert!((row.iter().sum::<f64>() - 1.0).abs() < 1e-9);
+        assert!(row[truth[7]] > 0.5 && row[labels[7]] < 0.3, "{row:?}");
+        let confident = crate::transfer::confident(&found.probabilities, 3, &labels);
+        assert!(confident.issues.contains(&7), "{:?}", confident.issues);
     }
 }
