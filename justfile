@@ -18,6 +18,8 @@ golden:
     python tools/golden/models.py
     python tools/golden/preprocess.py
     python tools/golden/training.py
+    python tools/golden/tasks.py
+    python tools/golden/lora.py
 
 # Speed of the kernels; arguments and reading: docs/performance.md.
 bench:

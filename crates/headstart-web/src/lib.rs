@@ -5,3 +5,4 @@
 
 pub mod page;
 pub mod plot;
+mod tasks;

@@ -1,7 +1,8 @@
 //! The main job end to end: photos and a backbone in, a run folder with a bundle out.
 
+mod receipt;
+
 use std::fs;
-use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
@@ -14,9 +15,12 @@ use crate::fast::Precision;
 use crate::image::Pipeline;
 use crate::metrics::{accuracy, calibration, confusion::Confusion, interval};
 use crate::models::{HeadSpec, Network};
+use crate::scored::{Scored, scored};
 use crate::sources::Backbone;
+use crate::task::TaskSpec;
 use crate::train::fit::logits;
 use crate::train::groups::resolve;
+use crate::train::objective::suit;
 use crate::train::observer::{EpochRecord, Event, Observer};
 use crate::train::prefix::{CacheLimits, hex};
 use crate::train::recipe::Phase;
@@ -24,13 +28,15 @@ use crate::train::reinit::reinit;
 use crate::train::tensorboard::Board;
 use crate::train::views::Views;
 use crate::train::{Job, Photos, Recipe, fit};
-use crate::weights::write_atomically;
+use receipt::{kept_bits, weights_hash, write_log};
 
 /// What to do.
 #[derive(Debug)]
 pub struct Request {
     /// Folder or manifest.
     pub data: PathBuf,
+    /// What the photos are labelled for, where that is not left to a manifest's columns.
+    pub task: TaskSpec,
     /// The plan, not resolved yet.
     pub recipe: Recipe,
     /// Groups or patterns frozen in every phase.
@@ -59,7 +65,7 @@ pub struct Report {
     /// Index of the epoch whose weights were kept.
     pub best_epoch: usize,
     /// Scores of those weights on the validation photos.
-    pub scores: Scores,
+    pub scores: Scored,
     /// Photos left out, with reasons.
     pub unreadable: Vec<Unreadable>,
     /// What the user should know about the data and the weights.
@@ -184,7 +190,7 @@ pub fn run(request: Request, backbone: &Backbone, observer: &mut dyn Observer) -
         file: Some(out.join("split.csv")),
         ..Default::default()
     };
-    let mut data = Dataset::open(&request.data, &config)?;
+    let mut data = Dataset::open_as(&request.data, &config, &request.task)?;
     let refuse = if request.strict { OnUnreadable::Refuse } else { OnUnreadable::LeaveOut };
     let unreadable = check_files(&mut data, refuse, &|_, _| {})?;
     if data.val.is_empty() {
@@ -199,6 +205,7 @@ pub fn run(request: Request, backbone: &Backbone, observer: &mut dyn Observer) -
 
     let mut recipe = request.recipe;
     recipe.resolve(&backbone.input);
+    suit(&mut recipe, data.task)?;
     let head: HeadSpec = recipe.head.parse()?;
     let network = if recipe.pretrained {
         let (network, report) = backbone.with_new_head(classes.len(), head, recipe.seed)?;
@@ -214,17 +221,15 @@ pub fn run(request: Request, backbone: &Backbone, observer: &mut dyn Observer) -
     for note in &notes {
         observer.event(Event::Note(note));
     }
-    let digest = data.digest()?;
+    let (digest, scales) = (data.digest()?, data.scales());
     let part = |split: Split, pipeline: &str| {
-        photos(
-            data.part(split),
-            pipeline,
-            recipe.seed,
-            recipe.batch_size,
-            &format!("{digest} {}", split.name()),
-        )
+        let content = format!("{digest} {}", split.name());
+        let set = photos(data.part(split), pipeline, recipe.seed, recipe.batch_size, &content)?;
+        Ok::<_, Error>(set.with_truth(data.truth(split, &scales)))
     };
     let (train, val) = (part(Split::Train, &recipe.train)?, part(Split::Val, &recipe.eval)?);
+    let trainable = recipe.phases.iter().map(|phase| phase.trainable_parameters(&network));
+    let trainable = trainable.collect::<Result<Vec<_>>>()?;
     recipe.views = Views::Count(recipe.views.count(train.len()));
     let job = Job {
         recipe: &recipe,
@@ -250,12 +255,13 @@ pub fn run(request: Request, backbone: &Backbone, observer: &mut dyn Observer) -
         recipe.phases[*phase].lr_find = false;
     }
 
-    let scores = score(&outcome.network, &val, &classes)?;
+    let scores = scored(&outcome.network, &val, &classes, None)?;
     if recipe.precision != Precision::F32 {
-        let narrow = outcome.history[outcome.best_epoch].top1;
+        let (name, narrow) = outcome.history[outcome.best_epoch].headline();
         let text = format!(
-            "validation top-1 {narrow:.4} with the frozen part in {:?}, {:.4} in f32, which is what the bundle runs",
-            recipe.precision, scores.top1
+            "validation {name} {narrow:.4} with the frozen part in {:?}, {:.4} in f32, which is what the bundle runs",
+            recipe.precision,
+            scores.headline().1
         );
         observer.event(Event::Note(&text));
         notes.push(text);
@@ -270,6 +276,7 @@ pub fn run(request: Request, backbone: &Backbone, observer: &mut dyn Observer) -
         "data_sha256": digest,
         "pictures": {"train": train.len(), "val": val.len(), "unreadable": unreadable.len()},
         "tensors_equal_to_source": frozen,
+        "trainable_parameters": trainable,
         "seed": recipe.seed,
         "cores": std::thread::available_parallelism().map_or(1, usize::from),
         "advice": request.advice,
@@ -282,7 +289,9 @@ pub fn run(request: Request, backbone: &Backbone, observer: &mut dyn Observer) -
         classes: &classes,
         pipeline: &pipeline,
         input: &backbone.input,
-        temperature: scores.temperature,
+        temperature: scores.temperature(),
+        reading: &scores.reading(),
+        adapter: outcome.adapter.as_ref(),
         recipe: &recipe.to_toml(),
         metrics: scores.to_json(),
         receipt,
@@ -312,6 +321,13 @@ fn freeze(recipe: &mut Recipe, patterns: &[String], network: &Network) -> Result
     let policy = crate::train::groups::BatchNormPolicy::Train;
     let frozen = resolve(patterns, policy, network).map_err(|e| e.within("--freeze"))?.params;
     for phase in &mut recipe.phases {
+        if phase.lora.is_some() {
+            return Err(Error::BadRecipe {
+                place: "--freeze".into(),
+                what: format!("phase `{}` has adapters, which say themselves what trains", phase.name),
+                hint: "name their layers in the recipe: `lora = { rank = 8, layers = \"…\" }`".into(),
+            });
+        }
         let all = resolve(&phase.trainable, policy, network).map_err(|e| e.within(&place(phase)))?.params;
         phase.trainable = all.difference(&frozen).cloned().collect();
         if phase.trainable.is_empty() {
@@ -334,7 +350,7 @@ fn place(phase: &Phase) -> String {
 fn check_phases(recipe: &Recipe, network: &Network) -> Result<()> {
     for phase in &recipe.phases {
         let named = |e: Error| e.within(&place(phase));
-        resolve(&phase.trainable, phase.batch_norm, network).map_err(named)?;
+        phase.set(network).map_err(named)?;
         phase.rates(network).map_err(named)?;
     }
     Ok(())
@@ -358,12 +374,6 @@ pub fn set_rate(recipe: &mut Recipe, lr: f64) {
     }
 }
 
-/// Hashes the weights file; none for random weights and for the built-in backbone, which the version names.
-fn weights_hash(backbone: &Backbone, pretrained: bool) -> Result<Option<String>> {
-    let file = &backbone.weights.source;
-    if pretrained && file.is_file() { crate::data::file_sha256(file).map(Some) } else { Ok(None) }
-}
-
 /// Identifies a run: recipe, pictures and starting weights.
 fn key(recipe: &Recipe, digest: &str, network: &Network) -> String {
     use sha2::{Digest, Sha256};
@@ -372,22 +382,4 @@ fn key(recipe: &Recipe, digest: &str, network: &Network) -> String {
     hash.update(digest);
     network.hash_into(&mut hash, |_| true);
     hex(&hash.finalize())
-}
-
-/// Counts the tensors whose values are those of the source, bit for bit.
-fn kept_bits(network: &Network, source: &crate::weights::StateDict) -> usize {
-    let bits = |v: &[f32]| v.iter().map(|x| x.to_bits()).collect::<Vec<_>>();
-    let dialects = crate::models::all_dialects(network);
-    let same = |name: &str, values: &[f32]| {
-        dialects.iter().any(|d| {
-            source.get(&network.foreign(*d, name)).is_some_and(|e| bits(&e.to_f32()) == bits(values))
-        })
-    };
-    network.state().iter().filter(|(name, _, values)| same(name, values)).count()
-}
-
-fn write_log(out: &Path, history: &[EpochRecord]) -> Result<()> {
-    let path = out.join("metrics.jsonl");
-    let lines: String = history.iter().map(|r| serde_json::to_string(r).expect("numbers") + "\n").collect();
-    write_atomically(&path, |out| out.write_all(lines.as_bytes()))
 }

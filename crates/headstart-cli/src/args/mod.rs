@@ -1,6 +1,7 @@
 //! The command line, as data. No logic.
 
 mod bench;
+mod task;
 
 use std::path::PathBuf;
 
@@ -9,6 +10,7 @@ use headstart::fast::Precision;
 use headstart::train::views::Views;
 
 pub use bench::{Bench, Work};
+pub use task::TaskArgs;
 
 /// Transfer learning for images: photos and a pretrained network in, a classifier you can trust out.
 #[derive(Debug, Parser)]
@@ -29,9 +31,9 @@ pub enum Command {
     /// Run the main job on a small drawn picture set and the built-in backbone.
     #[command(after_help = "Example:\n  headstart demo --out runs/demo")]
     Demo(Demo),
-    /// Train a classifier on a folder of photos.
+    /// Train a network on a folder of photos, or on a table of labels or numbers.
     #[command(
-        after_help = "Examples:\n  headstart fit photos/ --model resnet18 --recipe head\n  headstart fit photos/ --model resnet18 --weights resnet18.safetensors --recipe finetune --out runs/bees"
+        after_help = "Examples:\n  headstart fit photos/ --model resnet18 --recipe head\n  headstart fit photos/ --model resnet18 --weights resnet18.safetensors --recipe finetune --out runs/bees\n  headstart fit apples.csv --model resnet18 --targets diameter,weight"
     )]
     Fit(Fit),
     /// Sweep the learning rate and suggest one.
@@ -69,7 +71,9 @@ pub enum Command {
     #[command(after_help = "Example:\n  headstart models resnet")]
     Models(Models),
     /// List the layers of a network by checkpoint name.
-    #[command(after_help = "Example:\n  headstart describe resnet18 --freeze 'layer4.*'")]
+    #[command(
+        after_help = "Examples:\n  headstart describe resnet18 --freeze 'layer4.*'\n  headstart describe vit_small_patch16_224 --recipe finetune --classes 5"
+    )]
     Describe(Describe),
     /// Download and verify weights.
     #[command(after_help = "Example:\n  headstart pull resnet18.a1_in1k")]
@@ -122,8 +126,11 @@ pub struct Demo {
 
 #[derive(Debug, clap::Args)]
 pub struct Fit {
-    /// `root/{train,val}/CLASS/*`, `root/CLASS/*`, or a CSV manifest.
+    /// `root/{train,val}/CLASS/*`, `root/CLASS/*`, or a CSV manifest: `file_name` with `label`, `labels` (`red|tall`), a
+    /// column of 0 and 1 for each label, or columns of numbers.
     pub data: PathBuf,
+    #[command(flatten)]
+    pub task: TaskArgs,
     #[command(flatten)]
     pub model: ModelArgs,
     /// `auto`, `head`, `finetune`, `scratch`, or a TOML file.
@@ -191,6 +198,8 @@ pub struct LrFindArgs {
     /// `root/{train,val}/CLASS/*`, `root/CLASS/*`, or a CSV manifest.
     pub data: PathBuf,
     #[command(flatten)]
+    pub task: TaskArgs,
+    #[command(flatten)]
     pub model: ModelArgs,
     /// Recipe whose pictures, head, optimizer and batches are used: a built-in one or a TOML file.
     #[arg(long, default_value = "head")]
@@ -222,6 +231,8 @@ pub struct LrFindArgs {
 pub struct Advise {
     /// `root/{train,val}/CLASS/*`, `root/CLASS/*`, or a CSV manifest.
     pub data: PathBuf,
+    #[command(flatten)]
+    pub task: TaskArgs,
     /// Networks to compare, as `headstart models` lists them.
     #[arg(long, short)]
     pub model: Vec<String>,
@@ -324,6 +335,9 @@ pub struct Describe {
     /// Show these groups or name patterns as frozen.
     #[arg(long)]
     pub freeze: Vec<String>,
+    /// Show what the last phase of a recipe trains, and how much each phase does: a built-in one or a TOML file.
+    #[arg(long, conflicts_with = "freeze")]
+    pub recipe: Option<String>,
     /// Number of classes of the head.
     #[arg(long, default_value_t = 1000)]
     pub classes: usize,

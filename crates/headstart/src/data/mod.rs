@@ -12,8 +12,12 @@ pub mod dataset;
 mod dataset_tests;
 pub mod digest;
 pub mod folder;
+mod labelled;
 pub mod manifest;
 pub mod split;
+mod table;
+#[cfg(test)]
+mod table_tests;
 
 pub use audit::{OnUnreadable, Unreadable, check_files};
 pub use classes::Classes;

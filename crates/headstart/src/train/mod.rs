@@ -8,9 +8,11 @@ pub mod fit;
 pub mod focal;
 pub mod groups;
 mod keep;
+pub mod light;
 pub mod loss;
 pub mod lr_find;
 pub mod lr_suggest;
+pub mod objective;
 pub mod observer;
 pub mod optimizer;
 pub mod photos;
@@ -18,12 +20,15 @@ mod place;
 pub mod prefix;
 pub mod pretrain;
 pub mod recipe;
+#[cfg(test)]
+mod recipe_tests;
 pub mod reinit;
 pub mod sampler;
 pub mod schedule;
 pub mod step;
 pub mod tensorboard;
 pub mod unfreeze;
+pub mod validate;
 pub mod views;
 
 pub use fit::{Job, Outcome, fit};
