@@ -18,6 +18,8 @@ golden:
     python tools/golden/models.py
     python tools/golden/preprocess.py
     python tools/golden/training.py
+    python tools/golden/tasks.py
+    python tools/golden/lora.py
 
 # The kernels' tests under AddressSanitizer, at each instruction set. The flag is not stable yet, hence the variable.
 sanitize:

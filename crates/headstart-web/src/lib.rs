@@ -9,5 +9,6 @@ pub mod html;
 pub mod page;
 pub mod plot;
 pub mod svg;
+mod tasks;
 pub mod thumb;
 pub mod trust;

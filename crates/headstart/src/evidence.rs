@@ -89,16 +89,16 @@ pub struct ClassMap {
 const SHOWN: usize = 12;
 
 impl Evidence {
-    /// Puts it together.
+    /// Puts it together; without scores of classes there is no gallery.
     pub fn new(
         audit: Audit,
         data_sha256: String,
         excluded: Vec<PathBuf>,
         kept: Vec<Kept>,
-        (network, val, scores): (&Network, &Photos, &Scores),
+        (network, val, scores): (&Network, &Photos, Option<&Scores>),
         pipeline: Pipeline,
     ) -> Result<Self> {
-        let mut gallery = gallery(scores, SHOWN);
+        let mut gallery = scores.map_or_else(Gallery::default, |scores| gallery(scores, SHOWN));
         add_maps(network, val, &mut gallery)?;
         let files = val.files().iter().map(|(path, _)| path.clone()).collect();
         Ok(Self { audit, data_sha256, excluded, kept, files, pipeline, gallery, machine: Machine::here() })

@@ -1,5 +1,6 @@
 //! The main job end to end: photos and a backbone in, a run folder with a bundle out.
 
+mod phases;
 mod receipt;
 
 use std::fs;
@@ -17,16 +18,18 @@ use crate::fast::Precision;
 use crate::image::Pipeline;
 use crate::metrics::{accuracy, calibration, confusion::Confusion, interval};
 use crate::models::{HeadSpec, Network};
+use crate::scored::{Scored, scored};
 use crate::sources::Backbone;
+use crate::task::TaskSpec;
 use crate::train::fit::logits;
-use crate::train::groups::resolve;
+use crate::train::objective::suit;
 use crate::train::observer::{EpochRecord, Event, Observer};
 use crate::train::prefix::{CacheLimits, hex};
-use crate::train::recipe::Phase;
 use crate::train::reinit::reinit;
 use crate::train::tensorboard::Board;
 use crate::train::views::Views;
 use crate::train::{Job, Photos, Recipe, fit, memory};
+use phases::{check_phases, freeze};
 use receipt::{weights_hash, write_log};
 
 /// What to do.
@@ -34,6 +37,8 @@ use receipt::{weights_hash, write_log};
 pub struct Request {
     /// Folder or manifest.
     pub data: PathBuf,
+    /// What the photos are labelled for, where that is not left to a manifest's columns.
+    pub task: TaskSpec,
     /// The plan, not resolved yet.
     pub recipe: Recipe,
     /// Groups or patterns frozen in every phase.
@@ -66,7 +71,7 @@ pub struct Report {
     /// Index of the epoch whose weights were kept.
     pub best_epoch: usize,
     /// Scores of those weights on the validation photos.
-    pub scores: Scores,
+    pub scores: Scored,
     /// Photos left out, with reasons.
     pub unreadable: Vec<Unreadable>,
     /// What the user should know about the data and the weights.
@@ -195,7 +200,7 @@ pub fn run(request: Request, backbone: &Backbone, observer: &mut dyn Observer) -
         file: Some(out.join("split.csv")),
         ..Default::default()
     };
-    let mut data = Dataset::open(&request.data, &config)?;
+    let mut data = Dataset::open_as(&request.data, &config, &request.task)?;
     let refuse = if request.strict { OnUnreadable::Refuse } else { OnUnreadable::LeaveOut };
     let excluded = data.exclude_list(request.exclude.as_deref())?;
     let (unreadable, seen) = inspect_files(&mut data, refuse, &|_, _| {})?;
@@ -216,6 +221,7 @@ pub fn run(request: Request, backbone: &Backbone, observer: &mut dyn Observer) -
 
     let mut recipe = request.recipe;
     recipe.resolve(&backbone.input);
+    suit(&mut recipe, data.task)?;
     let head: HeadSpec = recipe.head.parse()?;
     let network = if recipe.pretrained {
         let (network, report) = backbone.with_new_head(classes.len(), head, recipe.seed)?;
@@ -231,17 +237,15 @@ pub fn run(request: Request, backbone: &Backbone, observer: &mut dyn Observer) -
     for note in &notes {
         observer.event(Event::Note(note));
     }
-    let digest = data.digest()?;
+    let (digest, scales) = (data.digest()?, data.scales());
     let part = |split: Split, pipeline: &str| {
-        photos(
-            data.part(split),
-            pipeline,
-            recipe.seed,
-            recipe.batch_size,
-            &format!("{digest} {}", split.name()),
-        )
+        let content = format!("{digest} {}", split.name());
+        let set = photos(data.part(split), pipeline, recipe.seed, recipe.batch_size, &content)?;
+        Ok::<_, Error>(set.with_truth(data.truth(split, &scales)))
     };
     let (train, val) = (part(Split::Train, &recipe.train)?, part(Split::Val, &recipe.eval)?);
+    let trainable = recipe.phases.iter().map(|phase| phase.trainable_parameters(&network));
+    let trainable = trainable.collect::<Result<Vec<_>>>()?;
     recipe.views = Views::Count(recipe.views.count(train.len()));
     if let Some(tight) = memory::check(&recipe, &network, &train)? {
         observer.event(Event::Note(&tight));
@@ -272,16 +276,15 @@ pub fn run(request: Request, backbone: &Backbone, observer: &mut dyn Observer) -
         recipe.phases[*phase].lr_find = false;
     }
 
-    let scores = score(&outcome.network, &val, &classes)?;
+    let scores = scored(&outcome.network, &val, &classes, None)?;
     let best = &outcome.history[outcome.best_epoch];
     let phase = &recipe.phases[best.phase];
-    let first = resolve(&phase.trainable, phase.batch_norm, &outcome.network)?.first_group;
-    if recipe.precision != Precision::F32 && first > 0 {
+    if recipe.precision != Precision::F32 && phase.set(&outcome.network)?.first_group > 0 {
+        let (name, narrow) = best.headline();
         let text = format!(
-            "validation top-1 {:.4} with the frozen part in {}, {:.4} in f32, which is what the bundle runs",
-            best.top1,
+            "validation {name} {narrow:.4} with the frozen part in {}, {:.4} in f32, which is what the bundle runs",
             recipe.precision.name(),
-            scores.top1
+            scores.headline().1
         );
         observer.event(Event::Note(&text));
         notes.push(text);
@@ -298,6 +301,7 @@ pub fn run(request: Request, backbone: &Backbone, observer: &mut dyn Observer) -
         "pictures": {"train": train.len(), "val": val.len(), "unreadable": unreadable.len(), "excluded": excluded.len()},
         "classes": audit.classes,
         "tensors_equal_to_source": frozen,
+        "trainable_parameters": trainable,
         "seed": recipe.seed,
         "cores": std::thread::available_parallelism().map_or(1, usize::from),
         "advice": request.advice,
@@ -310,7 +314,9 @@ pub fn run(request: Request, backbone: &Backbone, observer: &mut dyn Observer) -
         classes: &classes,
         pipeline: &pipeline,
         input: &backbone.input,
-        temperature: scores.temperature,
+        temperature: scores.temperature(),
+        reading: &scores.reading(),
+        adapter: outcome.adapter.as_ref(),
         recipe: &recipe.to_toml(),
         metrics: scores.to_json(),
         receipt,
@@ -318,7 +324,7 @@ pub fn run(request: Request, backbone: &Backbone, observer: &mut dyn Observer) -
     };
     contents.save(&out.join("bundle"))?;
     write_log(&out, &outcome.history)?;
-    let shown = (&outcome.network, &val, &scores);
+    let shown = (&outcome.network, &val, scores.classes());
     let evidence = Evidence::new(audit, digest, excluded, kept, shown, pipeline.clone())?;
     Ok(Report {
         evidence,
@@ -334,42 +340,6 @@ pub fn run(request: Request, backbone: &Backbone, observer: &mut dyn Observer) -
         seconds,
         recipe,
     })
-}
-
-/// Takes the names under `patterns` out of every phase.
-fn freeze(recipe: &mut Recipe, patterns: &[String], network: &Network) -> Result<()> {
-    if patterns.is_empty() {
-        return Ok(());
-    }
-    let policy = crate::train::groups::BatchNormPolicy::Train;
-    let frozen = resolve(patterns, policy, network).map_err(|e| e.within("--freeze"))?.params;
-    for phase in &mut recipe.phases {
-        let all = resolve(&phase.trainable, policy, network).map_err(|e| e.within(&place(phase)))?.params;
-        phase.trainable = all.difference(&frozen).cloned().collect();
-        if phase.trainable.is_empty() {
-            return Err(Error::BadRecipe {
-                place: "--freeze".into(),
-                what: format!("nothing is left to train in phase `{}`", phase.name),
-                hint: "freeze less".into(),
-            });
-        }
-    }
-    Ok(())
-}
-
-/// Names a phase in an error.
-fn place(phase: &Phase) -> String {
-    format!("phase `{}`", phase.name)
-}
-
-/// Finds what is wrong with a later phase before the first one costs its hours.
-fn check_phases(recipe: &Recipe, network: &Network) -> Result<()> {
-    for phase in &recipe.phases {
-        let named = |e: Error| e.within(&place(phase));
-        resolve(&phase.trainable, phase.batch_norm, network).map_err(named)?;
-        phase.rates(network).map_err(named)?;
-    }
-    Ok(())
 }
 
 fn nothing_to_validate(data: &Path, split: Option<&Path>) -> Error {

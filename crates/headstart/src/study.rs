@@ -9,8 +9,10 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
+use crate::scored::Scored;
 use crate::session::{self, Request};
 use crate::sources::Backbone;
+use crate::task::TaskSpec;
 use crate::train::Recipe;
 use crate::train::observer::{Event, Observer};
 
@@ -98,10 +100,23 @@ pub fn run(study: &Study, backbone: &Backbone, observer: &mut dyn Observer) -> R
             resume: false,
             strict: false,
             advice: None,
+            task: TaskSpec::default(),
+            exclude: None,
+            checkpoint_every: None,
         };
         let report = session::run(request, backbone, observer).map_err(|e| e.within(&what))?;
         row.pictures = report.pictures.0;
-        row.top1 = report.scores.top1;
+        if let Some(failure) = report.failure {
+            return Err(failure.within(&what));
+        }
+        let Scored::Classes(scores) = report.scores else {
+            return Err(Error::BadData {
+                place: data.display().to_string(),
+                what: "a study compares classifiers".into(),
+                hint: "give a set with one class a picture".into(),
+            });
+        };
+        row.top1 = scores.top1;
         row.seconds = report.seconds;
         append(&log, &row)?;
         rows.push(row);

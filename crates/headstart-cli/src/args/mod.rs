@@ -2,7 +2,9 @@
 
 mod audit;
 mod bench;
+mod lr_find;
 mod study;
+mod task;
 
 use std::path::PathBuf;
 
@@ -12,7 +14,9 @@ use headstart::train::views::Views;
 
 pub use audit::Audit;
 pub use bench::{Bench, Work};
+pub use lr_find::LrFindArgs;
 pub use study::Study;
+pub use task::TaskArgs;
 
 /// Transfer learning for images: photos and a pretrained network in, a classifier you can trust out.
 #[derive(Debug, Parser)]
@@ -33,9 +37,9 @@ pub enum Command {
     /// Run the main job on a small drawn picture set and the built-in backbone.
     #[command(after_help = "Example:\n  headstart demo --out runs/demo")]
     Demo(Demo),
-    /// Train a classifier on a folder of photos.
+    /// Train a network on a folder of photos, or on a table of labels or numbers.
     #[command(
-        after_help = "Examples:\n  headstart fit photos/ --model resnet18 --recipe head\n  headstart fit photos/ --model resnet18 --weights resnet18.safetensors --recipe finetune --out runs/bees"
+        after_help = "Examples:\n  headstart fit photos/ --model resnet18 --recipe head\n  headstart fit photos/ --model resnet18 --weights resnet18.safetensors --recipe finetune --out runs/bees\n  headstart fit apples.csv --model resnet18 --targets diameter,weight"
     )]
     Fit(Fit),
     /// Sweep the learning rate and suggest one.
@@ -83,7 +87,9 @@ pub enum Command {
     #[command(after_help = "Example:\n  headstart models resnet")]
     Models(Models),
     /// List the layers of a network by checkpoint name.
-    #[command(after_help = "Example:\n  headstart describe resnet18 --freeze 'layer4.*'")]
+    #[command(
+        after_help = "Examples:\n  headstart describe resnet18 --freeze 'layer4.*'\n  headstart describe vit_small_patch16_224 --recipe finetune --classes 5"
+    )]
     Describe(Describe),
     /// Download and verify weights.
     #[command(after_help = "Example:\n  headstart pull resnet18.a1_in1k")]
@@ -136,8 +142,11 @@ pub struct Demo {
 
 #[derive(Debug, clap::Args)]
 pub struct Fit {
-    /// `root/{train,val}/CLASS/*`, `root/CLASS/*`, or a CSV manifest.
+    /// `root/{train,val}/CLASS/*`, `root/CLASS/*`, or a CSV manifest: `file_name` with `label`, `labels` (`red|tall`), a
+    /// column of 0 and 1 for each label, or columns of numbers.
     pub data: PathBuf,
+    #[command(flatten)]
+    pub task: TaskArgs,
     #[command(flatten)]
     pub model: ModelArgs,
     /// `auto`, `head`, `finetune`, `scratch`, or a TOML file.
@@ -208,41 +217,11 @@ impl Lr {
 }
 
 #[derive(Debug, clap::Args)]
-pub struct LrFindArgs {
-    /// `root/{train,val}/CLASS/*`, `root/CLASS/*`, or a CSV manifest.
-    pub data: PathBuf,
-    #[command(flatten)]
-    pub model: ModelArgs,
-    /// Recipe whose pictures, head, optimizer and batches are used: a built-in one or a TOML file.
-    #[arg(long, default_value = "head")]
-    pub recipe: String,
-    /// Groups or name patterns to train; those of the recipe's last phase by default.
-    #[arg(long, num_args = 1.., value_delimiter = ',')]
-    pub groups: Vec<String>,
-    /// First rate.
-    #[arg(long, default_value_t = 1e-7)]
-    pub start: f64,
-    /// Rate after the last step.
-    #[arg(long, default_value_t = 10.0)]
-    pub end: f64,
-    /// Batches.
-    #[arg(long, default_value_t = 100)]
-    pub steps: usize,
-    /// Pictures a step.
-    #[arg(long)]
-    pub batch_size: Option<usize>,
-    /// Seed of every random choice.
-    #[arg(long)]
-    pub seed: Option<u64>,
-    /// Folder for `lr-find.png` and `lr-find.jsonl`.
-    #[arg(long, default_value = "runs/lr-find")]
-    pub out: PathBuf,
-}
-
-#[derive(Debug, clap::Args)]
 pub struct Advise {
     /// `root/{train,val}/CLASS/*`, `root/CLASS/*`, or a CSV manifest.
     pub data: PathBuf,
+    #[command(flatten)]
+    pub task: TaskArgs,
     /// Networks to compare, as `headstart models` lists them.
     #[arg(long, short)]
     pub model: Vec<String>,
@@ -345,6 +324,9 @@ pub struct Describe {
     /// Show these groups or name patterns as frozen.
     #[arg(long)]
     pub freeze: Vec<String>,
+    /// Show what the last phase of a recipe trains, and how much each phase does: a built-in one or a TOML file.
+    #[arg(long, conflicts_with = "freeze")]
+    pub recipe: Option<String>,
     /// Number of classes of the head.
     #[arg(long, default_value_t = 1000)]
     pub classes: usize,

@@ -9,6 +9,7 @@ use headstart::models::spec::InputSpec;
 use headstart::session::{self, Report, Request};
 use headstart::sources::{Backbone, Wanted};
 use headstart::synth::write_flowers;
+use headstart::task::TaskSpec;
 use headstart::train::Recipe;
 use headstart_web::page;
 use serde_json::json;
@@ -17,6 +18,7 @@ use super::{Output, advise};
 use crate::args::{Demo, Fit, Lr};
 use crate::render::error;
 use crate::render::progress::Bars;
+use crate::render::scores;
 
 pub fn fit(a: &Fit, io: Output) -> Result<ExitCode> {
     headstart::catch_stop_signals();
@@ -51,6 +53,7 @@ pub fn fit(a: &Fit, io: Output) -> Result<ExitCode> {
     }
     let request = Request {
         data: a.data.clone(),
+        task: TaskSpec::from(&a.task),
         recipe,
         freeze: a.freeze.clone(),
         val_share: a.val_share,
@@ -99,6 +102,7 @@ pub fn demo(a: &Demo, io: Output) -> Result<ExitCode> {
     let backbone = Backbone::open(&Wanted::default(), &mut bars)?;
     let request = Request {
         data: pictures,
+        task: TaskSpec::classify(),
         recipe,
         freeze: vec![],
         val_share: 0.2,
@@ -151,14 +155,15 @@ fn finish(report: &Report, backbone: &Backbone, io: Output) -> Result<ExitCode> 
         all
     };
     io.show(document, || {
-        let (low, high) = report.scores.interval;
+        let (name, value, interval) = report.scores.headline();
+        let interval = interval.map_or(String::new(), |(l, h)| format!(" (95 % interval {l:.3}–{h:.3})"));
         println!(
-            "top-1 {:.4} (95 % interval {low:.3}–{high:.3}) on {} validation photos, from epoch {} `{}`",
-            report.scores.top1,
+            "{name} {value:.4}{interval} on {} validation photos, from epoch {} `{}`",
             report.pictures.1,
             report.best_epoch + 1,
             best.phase_name
         );
+        scores::print(&report.scores);
         for bad in &report.unreadable {
             println!("left out `{}`: {}", bad.path.display(), bad.reason);
         }

@@ -90,12 +90,12 @@ impl Observer for Bars {
             }
             Event::EpochEnded(r) => {
                 self.close();
+                let (name, value) = r.headline();
                 self.say(&format!(
-                    "  epoch {:>3}  train loss {:.4}  val loss {:.4}  top-1 {:.4}  {:.1} s",
+                    "  epoch {:>3}  train loss {:.4}  val loss {:.4}  {name} {value:.4}  {:.1} s",
                     r.epoch + 1,
                     r.train_loss,
                     r.val_loss,
-                    r.top1,
                     r.seconds
                 ));
             }

@@ -93,7 +93,7 @@ fn every_command_s_help_has_an_example() {
         .filter_map(|l| l.split_whitespace().next())
         .filter(|c| *c != "help")
         .collect();
-    assert_eq!(commands.len(), 16, "{commands:?}");
+    assert_eq!(commands.len(), 17, "{commands:?}");
     for command in commands {
         let help = place.good(&[command, "--help"]);
         assert!(help.contains("Example") && help.contains(&format!("  headstart {command}")), "{help}");

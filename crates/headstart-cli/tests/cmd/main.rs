@@ -3,7 +3,9 @@
 mod guided;
 mod happy;
 mod kept;
+mod light;
 mod refused;
+mod tables;
 mod trusted;
 
 use std::fs;

@@ -190,15 +190,15 @@ fn sample(samples: &[Sample], classes: usize, most: usize, seed: u64) -> Vec<Sam
 }
 
 /// Features of a set of pictures.
-struct Embedded {
+pub(super) struct Embedded {
     /// Embeddings `[n, width]`.
-    last: Vec<f32>,
-    width: usize,
+    pub last: Vec<f32>,
+    pub width: usize,
     /// Means over the map before the last stage.
-    earlier: Vec<f32>,
+    pub earlier: Vec<f32>,
 }
 
-fn embed(network: &Network, set: &Photos, observer: &mut dyn Observer) -> Result<Embedded> {
+pub(super) fn embed(network: &Network, set: &Photos, observer: &mut dyn Observer) -> Result<Embedded> {
     let (network, device) = (frozen(network), Device::flex());
     let head = network.groups().len() - 1;
     let stage = head.saturating_sub(1);

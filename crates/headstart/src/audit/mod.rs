@@ -22,6 +22,7 @@ use crate::data::split::relative;
 use crate::data::{Dataset, Inspected, Split, Unreadable, inspect, listing};
 use crate::error::{Error, Result};
 use crate::sources::Backbone;
+use crate::task::Task;
 use crate::train::observer::Observer;
 use classes::ClassCount;
 use duplicates::{Clusters, Group, Same};
@@ -135,12 +136,15 @@ impl Audit {
     /// Audits data that is open and read already; `seen` is in the order of the parts: train, val, test.
     pub fn of_dataset(data: &Dataset, seen: Vec<Inspected>, unreadable: &[Unreadable]) -> Self {
         let parts = [Split::Train, Split::Val, Split::Test];
+        // Labels and numbers are not classes.
+        let classify = data.task == Task::Classify;
+        let class = |label| if classify { data.classes.name(label).to_string() } else { String::new() };
         let samples = parts.into_iter().flat_map(|split| data.part(split).iter().map(move |s| (split, s)));
         let photos = samples.zip(seen).map(|((split, sample), seen)| Photo {
             path: sample.path.clone(),
             name: relative(&data.root, &sample.path),
             split: Some(split),
-            class: data.classes.name(sample.label).to_string(),
+            class: class(sample.label),
             seen,
         });
         let unreadable =
@@ -149,7 +153,9 @@ impl Audit {
     }
 
     fn new(data: &Path, photos: Vec<Photo>, unreadable: Vec<(String, String)>) -> Self {
-        let classes = classes::counts(photos.iter().map(|p| (p.class.as_str(), p.split)));
+        let classes = classes::counts(
+            photos.iter().filter(|p| !p.class.is_empty()).map(|p| (p.class.as_str(), p.split)),
+        );
         let mut findings = Vec::new();
         if !unreadable.is_empty() {
             let what = count(unreadable.len(), "file cannot be read", "files cannot be read");

@@ -8,5 +8,6 @@ use crate::error::Result;
 
 /// Lists the labelled pictures of a folder or manifest, with the folder that paths count from.
 pub fn listing(path: &Path) -> Result<(PathBuf, Found)> {
-    dataset::find(path)
+    let (root, manifests) = dataset::manifests(path)?;
+    Ok((root, dataset::find(path, &manifests)?))
 }

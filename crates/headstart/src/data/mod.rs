@@ -14,9 +14,13 @@ pub mod digest;
 pub mod exclude;
 pub mod folder;
 pub mod inspect;
+mod labelled;
 pub mod listing;
 pub mod manifest;
 pub mod split;
+mod table;
+#[cfg(test)]
+mod table_tests;
 
 pub use audit::{OnUnreadable, Unreadable, check_files, inspect_files};
 pub use classes::Classes;

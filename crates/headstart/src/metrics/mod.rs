@@ -3,7 +3,8 @@
 //! Nothing here sees a tensor, an image or a file. Scores of `n` samples over `c` classes are one
 //! slice of `n · c` numbers, sample by sample; targets are class numbers. Read [`accuracy`] first,
 //! then [`confusion`] (which classes are mistaken for which), [`interval`] (how sure a number is),
-//! [`calibration`] (whether a stated probability can be believed) and [`coverage`] (what abstaining buys).
+//! [`calibration`] (whether a stated probability can be believed) and [`coverage`] (what abstaining buys). [`labels`] and
+//! [`regression`] are for networks that name any number of labels, or numbers.
 //!
 //! Lengths that do not fit together are a broken invariant of the caller, and panic.
 
@@ -13,6 +14,8 @@ pub mod class_intervals;
 pub mod confusion;
 pub mod coverage;
 pub mod interval;
+pub mod labels;
+pub mod regression;
 
 pub use accuracy::{argmax, hits, per_class, top_k};
 pub use calibration::{Reliability, brier, fit_temperature, nll, reliability, softmax};

@@ -10,7 +10,7 @@ use burn::module::Module;
 use burn::nn::{Dropout, DropoutConfig};
 use burn::tensor::Device;
 
-use super::layers::{Act, Conv2d, ConvSpec, Linear, Padding, adaptive_avg_pool, max_pool};
+use super::layers::{Act, Conv2d, ConvSpec, Linear, Linears, Padding, adaptive_avg_pool, max_pool};
 use super::spec::{Filter, Group, InputSpec, Row, Variant, Weights};
 use super::tap::Tap;
 use super::{Family, Flow, ModelOptions};
@@ -62,6 +62,10 @@ impl Family for AlexNet {
             fc2: Linear::new(4096, 4096, device),
             dropout: DropoutConfig::new(0.5).init(),
         }
+    }
+
+    fn linears(&mut self) -> Linears<'_> {
+        vec![("fc1".into(), &mut self.fc1), ("fc2".into(), &mut self.fc2)]
     }
 
     fn groups(&self) -> Vec<Group> {

@@ -8,6 +8,7 @@
 pub mod head;
 mod init;
 pub mod layers;
+pub mod lora;
 mod map;
 mod network;
 pub mod spec;
@@ -30,7 +31,7 @@ use burn::module::Module;
 use burn::tensor::Device;
 
 use crate::error::{Error, Result};
-use layers::{Map, Tokens};
+use layers::{Linears, Map, Tokens};
 use spec::{Group, Row, Variant, Weights};
 use tap::Tap;
 
@@ -152,6 +153,11 @@ pub trait Family: Module {
         false
     }
 
+    /// Lists its linear layers by module path, for adapters.
+    fn linears(&mut self) -> Linears<'_> {
+        Vec::new()
+    }
+
     /// Turns a module path into the checkpoint's name.
     fn key(&self, path: &str) -> String {
         path.to_string()
@@ -206,6 +212,10 @@ macro_rules! families {
 
             fn run_group(&self, index: usize, x: Flow, tap: &mut Tap) -> Flow {
                 match self { $(Self::$family(net) => net.run_group(index, x, tap)),+ }
+            }
+
+            fn linears(&mut self) -> Linears<'_> {
+                match self { $(Self::$family(net) => net.linears()),+ }
             }
 
             fn key(&self, path: &str) -> String {

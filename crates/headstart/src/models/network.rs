@@ -9,7 +9,7 @@ use burn::module::{Flag, Module, ModuleMapper, ModuleVisitor, Param};
 use burn::tensor::{Device, TensorData};
 
 use super::head::Head;
-use super::layers::Map;
+use super::layers::{Linears, Map};
 use super::spec::{Group, Row};
 use super::tap::Tap;
 use super::{Backbone, Dialect, Flow, ModelOptions, find, init};
@@ -148,6 +148,14 @@ impl Network {
             "backbone" => self.backbone.key(&path[2..].join(".")),
             _ => self.head.key(&path[1..].join("."), self.classifier()),
         }
+    }
+
+    /// Lists the backbone's linear layers by checkpoint name.
+    pub(super) fn linears(&mut self) -> Linears<'_> {
+        let names = self.backbone.clone();
+        // Only whole tensors have names.
+        let name = |path: &str| names.key(&format!("{path}.weight")).trim_end_matches(".weight").to_string();
+        self.backbone.linears().into_iter().map(|(path, layer)| (name(&path), layer)).collect()
     }
 
     /// Lists the foreign dialects this network's checkpoints come in.

@@ -20,7 +20,7 @@ use burn::nn::{Dropout, DropoutConfig};
 use burn::tensor::Device;
 
 use super::layers::{
-    Act, BatchNorm, Conv2d, ConvSpec, Linear, Map, adaptive_avg_pool, conv_bn_act, max_pool,
+    Act, BatchNorm, Conv2d, ConvSpec, Linear, Linears, Map, adaptive_avg_pool, conv_bn_act, max_pool,
 };
 use super::spec::{Filter, Group, InputSpec, Row, TimmName, Variant, Weights};
 use super::tap::Tap;
@@ -135,6 +135,10 @@ impl Family for Vgg {
             fc2: Linear::new(4096, 4096, device),
             dropout: DropoutConfig::new(0.5).init(),
         }
+    }
+
+    fn linears(&mut self) -> Linears<'_> {
+        vec![("fc1".into(), &mut self.fc1), ("fc2".into(), &mut self.fc2)]
     }
 
     fn groups(&self) -> Vec<Group> {

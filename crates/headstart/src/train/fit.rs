@@ -17,7 +17,8 @@ use super::ema::Ema;
 use super::groups::{self, TrainableSet};
 use super::half;
 use super::keep::{Clock, find_rate, finish, keep, put, salvage, save_live, steps_of};
-use super::loss::{balanced_weights, targets};
+use super::light;
+use super::objective::Objective;
 use super::observer::{EpochRecord, Event, Observer};
 use super::optimizer::{Optimizer, OptimizerSpec};
 use super::photos::{Batch, Photos};
@@ -25,10 +26,11 @@ use super::prefix::{self, CacheLimits, FeatureCache, Features, Prefix};
 use super::recipe::{Phase, Recipe};
 use super::schedule::Schedule;
 use super::step::Lesson;
+use super::validate::judge;
 pub use super::validate::logits;
 use crate::error::{Error, Result};
 use crate::image::{self, Mix};
-use crate::metrics;
+use crate::models::lora::{Adapter, is_adapter};
 use crate::models::tap::Tap;
 use crate::models::{Flow, Network, frozen, values};
 use crate::rng::Rng;
@@ -69,6 +71,8 @@ pub struct Outcome {
     pub notes: Vec<String>,
     /// Why training ended before its plan, if it did.
     pub failure: Option<Error>,
+    /// Adapters that are part of the weights, where they and the head are all that was trained.
+    pub adapter: Option<Adapter>,
 }
 
 /// The streams of random numbers a run draws from.
@@ -87,6 +91,11 @@ pub fn fit(job: &Job, network: Network, observer: &mut dyn Observer) -> Result<O
     let start = if job.recipe.wise.is_some() { network.state() } else { Vec::new() };
     if let (true, Some(path)) = (job.resume, &job.checkpoint) {
         state = Checkpoint::load(path, &job.key)?;
+        if let Some(phase) = job.recipe.phases.get(state.place.phase)
+            && state.model.iter().any(|(name, ..)| is_adapter(name))
+        {
+            network = phase.adapt(network, job.recipe.seed)?;
+        }
         network = put(network, &state.model);
     }
     let (mut cache, mut failure) = (FeatureCache::default(), None);
@@ -116,10 +125,11 @@ pub fn fit(job: &Job, network: Network, observer: &mut dyn Observer) -> Result<O
         what: "the phases have no epoch in all".into(),
         hint: "give a phase at least one epoch".into(),
     })?;
-    let notes = finish(job, &network, &mut state, &start)?;
+    let mut notes = finish(job, &network, &mut state, &start)?;
+    let adapter = light::adapter(job.recipe, &network, &state, &mut notes)?;
     let Place { history, found, .. } = state.place;
     let found = found.into_iter().map(|(phase, bits)| (phase, f64::from_bits(bits))).collect();
-    Ok(Outcome { network: put(network, &state.best), history, best_epoch, found, notes, failure })
+    Ok(Outcome { network: put(network, &state.best), history, best_epoch, found, notes, failure, adapter })
 }
 
 fn run_phase(
@@ -147,17 +157,16 @@ fn run_phase(
         let (trained, train_loss) = learner.epoch(network, &mut optimizer, ema.as_mut(), state, observer)?;
         network = trained;
         let answer = ema.as_ref().map_or_else(|| network.clone(), |ema| ema.apply(&network));
-        let scores = learner.validate(&answer)?;
-        let record = EpochRecord {
+        let mut record = EpochRecord {
             phase: index,
             phase_name: phase.name.clone(),
             epoch: state.place.history.len(),
             train_loss,
-            val_loss: scores.loss,
-            top1: scores.top1,
             lr: learner.rates.last().expect("a head") * learner.factor(state.place.epoch as f64 + 1.0),
-            seconds: started.elapsed().as_secs_f64(),
+            ..EpochRecord::default()
         };
+        learner.validate(&answer, &mut record)?;
+        record.seconds = started.elapsed().as_secs_f64();
         save_live(state, &network, &optimizer, ema.as_ref());
         keep(state, &answer, record, recipe);
         job.save(state)?;
@@ -166,7 +175,7 @@ fn run_phase(
             return Err(job.interrupted(state)?);
         }
     }
-    Ok(network)
+    Ok(network.merged())
 }
 
 /// Tells the observer what is frozen and how fast the rest learns.
@@ -177,7 +186,7 @@ fn announce(
     network: &Network,
     observer: &mut dyn Observer,
 ) -> Result<()> {
-    let set = groups::resolve(&phase.trainable, phase.batch_norm, network)?;
+    let set = phase.set(network)?;
     let groups: Vec<(String, Option<f64>)> = (network.groups().iter().zip(phase.rates(network)?))
         .map(|(g, rate)| (g.name.clone(), set.params.iter().any(|p| g.owns(p)).then_some(rate)))
         .collect();
@@ -187,12 +196,6 @@ fn announce(
         observer.event(Event::Note(&text));
     }
     Ok(())
-}
-
-/// Mean loss and accuracy on the validation pictures.
-struct Scores {
-    loss: f64,
-    top1: f64,
 }
 
 /// One phase at work.
@@ -210,6 +213,7 @@ pub(super) struct Learner<'a> {
     prefix: Prefix,
     train: Option<Rc<Features>>,
     val: Option<Rc<Features>>,
+    objective: Objective,
 }
 
 impl<'a> Learner<'a> {
@@ -222,7 +226,8 @@ impl<'a> Learner<'a> {
         observer: &mut dyn Observer,
     ) -> Result<(Self, Network)> {
         let recipe = job.recipe;
-        let set = groups::resolve(&phase.trainable, phase.batch_norm, &network)?;
+        let set = phase.set(&network)?;
+        let network = phase.adapt(network, recipe.seed)?;
         let rates = phase.rates(&network)?;
         let network = groups::apply(&set, network.train());
         let first = set.first_group;
@@ -241,7 +246,9 @@ impl<'a> Learner<'a> {
         let rate = |name: &String| rates[network.group_of(name)];
         let rate_of = network.params().into_iter().map(|p| (p.name.clone(), rate(&p.name))).collect();
         let half = half::applies(recipe, &network, first);
-        let learner = Self { job, phase, schedule, set, rates, rate_of, views, half, prefix, train, val };
+        let objective = Objective::new(recipe, job.train, network.options().num_classes)?;
+        let learner =
+            Self { job, phase, schedule, set, rates, rate_of, views, half, prefix, train, val, objective };
         Ok((learner, network))
     }
 
@@ -260,10 +267,8 @@ impl<'a> Learner<'a> {
     ) -> Result<(Network, f64)> {
         let recipe = self.job.recipe;
         let (epoch, global) = (state.place.epoch, state.place.history.len() as u64);
-        let classes = network.options().num_classes;
         let device = Device::flex().autodiff();
         let labels = self.job.train.labels();
-        let weights = recipe.class_weights.then(|| balanced_weights(&labels, classes));
         let order =
             recipe.sampler.order(&labels, &mut Rng::keyed(&[recipe.seed, Stream::Order as u64, global]));
         let steps = steps_of(order.len(), recipe.batch_size);
@@ -286,8 +291,7 @@ impl<'a> Learner<'a> {
             // The batches whose gradients make one step with this one's.
             let joint = step / recipe.accumulate * recipe.accumulate;
             let joint = joint..(joint + recipe.accumulate).min(steps);
-            let picked: Vec<usize> = picks.iter().map(|i| labels[*i]).collect();
-            let mut goal = targets(&picked, classes, recipe.label_smoothing);
+            let mut goal = self.objective.goal(picks);
             let input = match (&self.train, &mut pictures) {
                 (Some(features), _) => {
                     let picks: Vec<_> =
@@ -303,15 +307,9 @@ impl<'a> Learner<'a> {
                 (None, None) => unreachable!("features or pictures"),
             };
             device.seed(Rng::keyed(&[recipe.seed, Stream::Dropout as u64, global, step as u64]).bits());
-            let lesson = Lesson {
-                first: self.set.first_group,
-                input,
-                half: self.half,
-                goal,
-                weights: weights.as_ref().map(|w| picked.iter().map(|l| w[*l]).collect()),
-                focal: recipe.focal,
-            };
-            let loss = lesson.loss(&network);
+            let (first, half) = (self.set.first_group, self.half);
+            let lesson = Lesson { first, input, half, goal, weights: None, focal: None };
+            let loss = self.objective.loss(lesson, picks, &network);
             let value = f64::from(loss.clone().into_scalar::<f32>());
             if !value.is_finite() {
                 return Err(Error::Training {
@@ -374,15 +372,14 @@ impl<'a> Learner<'a> {
         self.prefix.run(batch.x.into(), [batch.n, batch.h, batch.w]).to_device(device)
     }
 
-    fn validate(&self, network: &Network) -> Result<Scores> {
+    fn validate(&self, network: &Network, record: &mut EpochRecord) -> Result<()> {
         let network = frozen(network);
-        let labels = self.job.val.labels();
-        let logits = match &self.val {
+        let outputs = match &self.val {
             None => logits(&network, self.job.val)?,
             Some(features) => {
                 let range = self.set.first_group..network.groups().len();
                 let mut all = Vec::new();
-                let indices: Vec<usize> = (0..labels.len()).collect();
+                let indices: Vec<usize> = (0..self.job.val.len()).collect();
                 for chunk in indices.chunks(256) {
                     let picks: Vec<_> = chunk.iter().map(|i| (*i, 0)).collect();
                     let x = features.batch(&picks, &Device::flex())?;
@@ -391,10 +388,7 @@ impl<'a> Learner<'a> {
                 all
             }
         };
-        let classes = network.options().num_classes;
-        Ok(Scores {
-            loss: metrics::calibration::nll(&logits, classes, &labels, 1.0),
-            top1: metrics::accuracy::top_k(&logits, classes, &labels, 1),
-        })
+        judge(&outputs, network.options().num_classes, self.job.val, self.job.recipe, record);
+        Ok(())
     }
 }

@@ -6,13 +6,14 @@ use super::average::{self, Average};
 use super::checkpoint::{Checkpoint, Named, Within};
 use super::ema::Ema;
 use super::fit::Job;
+use super::light::settled;
 use super::lr_find::{LrFind, lr_find};
 use super::observer::{EpochRecord, Event, Observer};
 use super::optimizer::Optimizer;
 use super::prefix::FeatureCache;
 use super::recipe::{Phase, Recipe};
+use super::validate::judge;
 use crate::error::{Error, Result};
-use crate::metrics::accuracy;
 use crate::models::Network;
 
 /// Makes the final weights out of those kept, in place of the best epoch's; says what was done.
@@ -26,32 +27,41 @@ pub(super) fn finish(
     start: &[Named],
 ) -> Result<Vec<String>> {
     let mut notes = Vec::new();
-    let top1 = |weights: &[Named]| -> Result<f64> {
+    let score = |weights: &[Named]| -> Result<EpochRecord> {
         let logits = super::fit::logits(&put(network.clone(), weights), job.val)?;
-        Ok(accuracy::top_k(&logits, network.options().num_classes, &job.val.labels(), 1))
+        let mut record = EpochRecord::default();
+        judge(&logits, network.options().num_classes, job.val, job.recipe, &mut record);
+        Ok(record)
+    };
+    // Of one class a picture, top-1 goes without saying.
+    let say = |record: &EpochRecord| match record.headline() {
+        ("top-1", value) => format!("{value:.4}"),
+        (name, value) => format!("{name} {value:.4}"),
     };
     if let (Some(best), true) = (state.place.best_epoch, state.kept.len() > 1) {
         let weights = average::soup(&state.kept);
         let epochs: Vec<String> = state.place.kept.iter().map(|e| (e + 1).to_string()).collect();
-        let (found, alone) = (top1(&weights)?, state.place.history[best].top1);
+        let (found, alone) = (score(&weights)?, &state.place.history[best]);
         let what = format!(
-            "the average of epochs {} reaches {found:.4} on the validation photos",
-            epochs.join(", ")
+            "the average of epochs {} reaches {} on the validation photos",
+            epochs.join(", "),
+            say(&found)
         );
-        if found >= alone {
+        let (better, alone) = (found.merit() >= alone.merit(), say(alone));
+        if better {
             state.best = weights;
-            notes.push(format!("{what} and is taken; the best epoch alone reached {alone:.4}"));
+            notes.push(format!("{what} and is taken; the best epoch alone reached {alone}"));
         } else {
-            notes.push(format!("{what} and is not taken; epoch {} alone reached {alone:.4}", best + 1));
+            notes.push(format!("{what} and is not taken; epoch {} alone reached {alone}", best + 1));
         }
     }
     if let Some(share) = job.recipe.wise {
         let head = network.groups().last().expect("a head");
-        let before = top1(&state.best)?;
+        let before = say(&score(&state.best)?);
         average::wise(&mut state.best, start, share, &|name| head.owns(name));
-        let after = top1(&state.best)?;
+        let after = say(&score(&state.best)?);
         notes.push(format!(
-            "{:.0} % of the backbone's way from its start is kept: {after:.4} on the validation photos, {before:.4} before",
+            "{:.0} % of the backbone's way from its start is kept: {after} on the validation photos, {before} before",
             100.0 * share
         ));
     }
@@ -107,12 +117,12 @@ pub(super) fn save_live(state: &mut Checkpoint, network: &Network, optimizer: &O
 pub(super) fn keep(state: &mut Checkpoint, answer: &Network, record: EpochRecord, recipe: &Recipe) {
     let better = state.place.best_epoch.is_none_or(|best| {
         let best = &state.place.history[best];
-        (record.top1, -record.val_loss) > (best.top1, -best.val_loss)
+        (record.merit(), -record.val_loss) > (best.merit(), -best.val_loss)
     });
     state.place.history.push(record);
     let averaged = recipe.average.as_deref().filter(|_| state.place.phase + 1 == recipe.phases.len());
     if better || averaged.is_some() {
-        let weights = answer.state();
+        let weights = settled(answer);
         if let Some(average) = averaged {
             let average: Average = average.parse().expect("checked with the recipe");
             average.keep(&mut state.place, &mut state.kept, &weights);
@@ -156,8 +166,8 @@ pub(super) fn salvage(error: Error, state: &Checkpoint) -> Result<Error> {
     match (error, state.place.best_epoch) {
         (Error::Training { reason, hint }, Some(best)) => {
             let record = &state.place.history[best];
-            let reason =
-                format!("{reason}; kept are the weights of epoch {} (top-1 {:.4})", best + 1, record.top1);
+            let (name, value) = record.headline();
+            let reason = format!("{reason}; kept are the weights of epoch {} ({name} {value:.4})", best + 1);
             Ok(Error::Training { reason, hint })
         }
         (error, _) => Err(error),

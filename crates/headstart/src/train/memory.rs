@@ -43,7 +43,7 @@ pub fn measure(recipe: &Recipe, network: &Network, train: &Photos) -> Result<Opt
     let head = network.groups().len() - 1;
     let mut firsts = BTreeSet::new();
     for phase in &recipe.phases {
-        firsts.insert(resolve(&phase.trainable, phase.batch_norm, network)?.first_group);
+        firsts.insert(phase.set(network)?.first_group);
     }
     // What comes later in the network is part of what comes earlier.
     let Some(first) = firsts.into_iter().next().filter(|f| *f < head) else { return Ok(None) };
@@ -58,12 +58,13 @@ pub fn measure(recipe: &Recipe, network: &Network, train: &Photos) -> Result<Opt
     let base = frozen(network);
     let picks: Vec<usize> = (0..FEW[1]).collect();
     let batch = train.shuffled(&picks, FEW[1], 0).next().expect("one batch")?;
+    let half = super::half::applies(recipe, network, first);
     let kept = |n: usize| {
         let x = batch.x[..batch.x.len() / batch.n * n].to_vec();
         let input = prefix::run(&base, first, Batch { x, n, ..batch }, &plain).to_device(&device);
         let before = crate::allocated_bytes().unwrap_or(0);
         let goal = targets(&vec![0; n], network.options().num_classes, 0.0);
-        let loss = Lesson { first, input, goal, weights: None, focal: None }.loss(&tail);
+        let loss = Lesson { first, input, half, goal, weights: None, focal: None }.loss(&tail);
         let after = crate::allocated_bytes().unwrap_or(0);
         drop(loss);
         after.saturating_sub(before)

@@ -29,17 +29,22 @@ pub struct Lesson {
 impl Lesson {
     /// Runs the network and returns the mean loss, ready for its backward pass.
     pub fn loss(self, network: &Network) -> Tensor<1> {
-        let groups = network.groups().len();
-        let input = match self.input {
-            Flow::Map(map) if self.half => Flow::Map(map.half()),
-            other => other,
-        };
-        let logits = network.run(self.first..groups, input, &mut Tap::off()).flat();
-        match self.focal {
-            Some(gamma) => focal(logits, self.goal, self.weights, gamma),
-            None => cross_entropy(logits, self.goal, self.weights),
+        let Self { goal, weights, focal: exponent, .. } = self;
+        let logits = outputs(self.first, self.input, self.half, network);
+        match exponent {
+            Some(gamma) => focal(logits, goal, weights, gamma),
+            None => cross_entropy(logits, goal, weights),
         }
     }
+}
+
+/// Runs the groups from `first` on, maps in bf16 if `half`.
+pub(super) fn outputs(first: usize, input: Flow, half: bool, network: &Network) -> Tensor<2> {
+    let input = match input {
+        Flow::Map(map) if half => Flow::Map(map.half()),
+        other => other,
+    };
+    network.run(first..network.groups().len(), input, &mut Tap::off()).flat()
 }
 
 /// Learns from one batch and returns the network with the loss before the update. A loss that is not a

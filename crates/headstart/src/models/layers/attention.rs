@@ -4,7 +4,7 @@ use burn::Tensor;
 use burn::module::{Module, Param};
 use burn::tensor::{Device, activation};
 
-use super::{Act, Dense, GlobalResponseNorm, Linear, Tokens};
+use super::{Act, Dense, GlobalResponseNorm, Linear, Linears, Tokens};
 use crate::fast;
 
 /// Multi-head self-attention: Vaswani et al., "Attention Is All You Need", 2017.
@@ -23,6 +23,12 @@ impl Attention {
     pub fn new(width: usize, heads: usize, device: &Device) -> Self {
         let linear = |outputs| Linear::new(width, outputs, device);
         Self { qkv: linear(3 * width), proj: linear(width), heads }
+    }
+
+    /// Lists its linear layers under `at`.
+    pub fn linears<'a>(&'a mut self, at: &str, out: &mut Linears<'a>) {
+        out.push((format!("{at}.qkv"), &mut self.qkv));
+        out.push((format!("{at}.proj"), &mut self.proj));
     }
 
     /// Attends; with `scale`, weighs the result; adds it to `residual`.
@@ -75,6 +81,14 @@ pub struct Mlp<L: Module> {
     pub fc2: L,
     #[module(skip)]
     act: Act,
+}
+
+impl Mlp<Linear> {
+    /// Lists its linear layers under `at`.
+    pub fn linears<'a>(&'a mut self, at: &str, out: &mut Linears<'a>) {
+        out.push((format!("{at}.fc1"), &mut self.fc1));
+        out.push((format!("{at}.fc2"), &mut self.fc2));
+    }
 }
 
 impl<L: Dense> Mlp<L> {
