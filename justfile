@@ -13,7 +13,14 @@ test:
 
 # Rewrites fixtures/ from the reference libraries. Needs Python with torch, torchvision, timm, pillow and
 # safetensors; building and testing need none of it. `formula.py` is a module of the others, not a script.
-golden:
+# With `--all`, or names of networks: compares them with PyTorch one by one and, with `--all`, writes docs/parity.md.
+golden *networks:
+    #!/usr/bin/env bash
+    set -euo pipefail
+    if [ -n "{{networks}}" ]; then
+      python tools/golden/sweep.py {{networks}}
+      exec cargo run --release -p headstart --example parity -- {{networks}}
+    fi
     python tools/golden/checkpoints.py
     python tools/golden/models.py
     python tools/golden/preprocess.py

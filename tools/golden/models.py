@@ -1,18 +1,19 @@
 """Writes fixtures/models/goldens.json and keys.json: what torchvision and timm compute, and their names.
 
-Run    python tools/golden/models.py              (needs torch, torchvision, timm; about two minutes)
-       python tools/golden/models.py DIR [NAME]   writes DIR/goldens.json for the networks whose results are
-                                                  not in git, or those of them whose name holds NAME; then
-                                                  HEADSTART_GOLDENS=DIR cargo test --release --test goldens
+Run    python tools/golden/models.py             (needs torch, torchvision, timm; about two minutes)
+       python tools/golden/models.py NAME FILE   writes the results of one network, whether in git or not;
+                                                 sweep.py does so for all
 Used by crates/headstart/tests/goldens.rs and tests/models.rs. Weights and pictures come from the formula
 in formula.py, so none are stored.
 """
+import datetime
 import json
 import sys
 from pathlib import Path
 
 import timm
 import torch
+import torchvision
 import torchvision.models as tv
 
 import zoo
@@ -61,21 +62,52 @@ def rows():
     yield from zoo.committed()
 
 
-def golden(net, gain, shape, tap, module, as_map=lambda out: out):
+def sample(values, count):
+    """Every so manieth value, and the largest of all."""
+    flat = values.detach().flatten()
+    step = max(1, len(flat) // count)
+    return {
+        "shape": list(values.shape),
+        "step": step,
+        "max": flat.abs().max().item(),
+        "values": [float(f"{v:.8g}") for v in flat[::step][:count].tolist()],
+    }
+
+
+def late(net, tap, as_map):
+    """A second place to look at, near the end (of AlexNet, nearer the start)."""
+    if tap in ("conv5", "block2"):
+        return ("conv2", pre_pool(net, 2)) if tap == "conv5" else ("block5", pre_pool(net, 5))
+    if tap == "blocks.2":
+        tap = f"blocks.{len(net.blocks) - 1}"
+    else:
+        tap = {"layer2": "layer4", "stages.1": "stages.3", "layers.1": "layers.3"}[tap]
+    return tap, net.get_submodule(tap)
+
+
+def golden(net, gain, shape, tap, module, as_map=lambda out: out, count=64):
+    """Logits, two taps, and the gradients of half the mean square of the logits: first convolution, a
+    weight in the middle, classifier. Statistics are the running ones and nothing is dropped."""
     fill(net, gain).eval()
     seen = {}
     module = net.get_submodule(module) if isinstance(module, str) else module
-    handle = module.register_forward_hook(lambda _m, _i, out: seen.update(map=as_map(out.clone())))
-    with torch.no_grad():
-        logits = net(uniform("input", shape, -2.0, 2.0))
-    handle.remove()
+    for name, place in [(tap, module), late(net, tap, as_map)]:
+        keep = lambda _m, _i, out, name=name: seen.update({name: sample(as_map(out.detach().clone()), count)})
+        place.register_forward_hook(keep)
+    weights = [(k, p) for k, p in net.named_parameters() if k.endswith(".weight") and p.dim() > 1]
+    first = next(i for i, (_, p) in enumerate(weights) if p.dim() == 4)
+    chosen = [weights[i] for i in (first, len(weights) // 2, -1)]
+    net.requires_grad_(False)
+    for _, p in chosen:
+        p.requires_grad_(True)
+    logits = net(uniform("input", shape, -2.0, 2.0))
+    (logits.square().mean() / 2).backward()
     return {
         "gain": gain,
         "input": shape,
         "logits": [float(f"{v:.8g}") for v in logits.flatten().tolist()],
-        "tap": tap,
-        "tap_shape": list(seen["map"].shape),
-        "tap_values": [float(f"{v:.8g}") for v in seen["map"].flatten()[:256].tolist()],
+        "taps": seen,
+        "grads": {k: sample(p.grad, count) for k, p in chosen},
     }
 
 
@@ -100,7 +132,7 @@ def run(cases):
     for name, net, *case in cases:
         names[name] = {"own": keys(net)}
         goldens[name] = golden(net, *case)
-        print(name, goldens[name]["logits"][:3], goldens[name]["tap_shape"], flush=True)
+        print(name, goldens[name]["logits"][:3], list(goldens[name]["taps"]), flush=True)
     return goldens, names
 
 
@@ -108,13 +140,32 @@ def write(path, data):
     path.write_text(json.dumps(data, indent=None) + "\n")
 
 
+def case(name):
+    """The case of any network, in git or not."""
+    for other, build in zoo.on_demand():
+        if other == name:
+            return build()
+    for found in rows():
+        if found[0] == name:
+            return found
+    sys.exit(f"no network is called {name}")
+
+
+def one(name, path):
+    """Writes the results of one network, with many values, to `path`."""
+    _, net, *rest = case(name)
+    versions = {"torch": torch.__version__, "torchvision": torchvision.__version__, "timm": timm.__version__}
+    result = {"versions": versions, "date": str(datetime.date.today()), **golden(net, *rest, count=4096)}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    half = path.with_suffix(".part")
+    write(half, result)
+    half.replace(path)
+
+
 def main():
     torch.set_num_threads(1)
     if len(sys.argv) > 1:
-        folder, part = Path(sys.argv[1]), sys.argv[2] if len(sys.argv) > 2 else ""
-        folder.mkdir(parents=True, exist_ok=True)
-        goldens, _ = run(case for case in zoo.rest(part))
-        return write(folder / "goldens.json", goldens)
+        return one(sys.argv[1], Path(sys.argv[2]))
     OUT.mkdir(parents=True, exist_ok=True)
     goldens, names = run(rows())
     for name, dialect, theirs in foreign():

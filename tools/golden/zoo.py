@@ -1,6 +1,6 @@
 """The networks of the zoo that timm builds: which to run, at what size, where to look.
 
-Used by models.py: `committed()` goes into fixtures/models, `rest()` only into a folder named on demand, since
+Used by models.py: `committed()` goes into fixtures/models, `on_demand()` only into a folder of sweep.py, since
 its networks differ from a committed one in widths and depths alone, or take too long for every test run.
 """
 import timm
@@ -95,7 +95,3 @@ def on_demand():
 
 def names():
     return [name for name, _ in on_demand()]
-
-
-def rest(part):
-    return (case() for name, case in on_demand() if part in name)

@@ -34,6 +34,11 @@ pub mod weights;
 
 pub use error::{Error, Result};
 
+/// Compiles the code of the page.
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/adding-a-model.md")]
+struct AddingAModel;
+
 /// Sets the process up for large tensors and for pipes; command-line programs call it first.
 pub fn prepare_process() {
     headstart_kernels::process::keep_large_buffers();

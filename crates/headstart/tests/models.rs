@@ -96,6 +96,14 @@ fn structure(row: &Row, net: &Network) {
     assert_eq!(classifier.expect("a classifier").shape, [CLASSES, row.num_features], "{}", row.name);
 }
 
+/// Names that a registry row promises: the first convolution sees three colours, the default tap is a group's.
+fn named(row: &Row, net: &Network) {
+    let first = format!("{}.weight", net.first_conv());
+    let first = net.params().into_iter().find(|p| p.name == first).expect("the first convolution");
+    assert_eq!((first.shape[1], net.group_of(&first.name)), (3, 0), "{}", row.name);
+    assert!(net.groups().iter().any(|g| g.name == net.default_tap()), "{}", row.name);
+}
+
 /// Names in every dialect are exactly those of the libraries.
 fn dialects(row: &Row, net: &Network) {
     let keys = &fixture("keys.json")[row.name];
@@ -193,6 +201,7 @@ fn contract(row: &'static Row) {
     let large = row.params > LARGE && fixture("goldens.json")[row.name].is_null();
     let net = if large { empty(row) } else { build(row) };
     structure(row, &net);
+    named(row, &net);
     dialects(row, &net);
     if !large {
         inference(row, &net);

@@ -84,7 +84,9 @@ pub enum Command {
     #[command(after_help = "Example:\n  headstart export runs/bees --to safetensors --out bees-timm")]
     Export(Export),
     /// List the networks of the zoo.
-    #[command(after_help = "Example:\n  headstart models resnet")]
+    #[command(
+        after_help = "Example:\n  headstart models resnet\n  headstart models --markdown > docs/zoo.md"
+    )]
     Models(Models),
     /// List the layers of a network by checkpoint name.
     #[command(
@@ -315,6 +317,12 @@ pub struct Export {
 pub struct Models {
     /// Part of a name.
     pub filter: Option<String>,
+    /// Print the page docs/zoo.md.
+    #[arg(long, conflicts_with = "json")]
+    pub markdown: bool,
+    /// With `--markdown`, measure pictures per second on this machine.
+    #[arg(long, requires = "markdown")]
+    pub measure: bool,
 }
 
 #[derive(Debug, clap::Args)]

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use burn::tensor::Device;
 use headstart::error::{Error, Result};
-use headstart::models::spec::Place;
+use headstart::models::spec::{InputSpec, Place, Row};
 use headstart::models::{self, ModelOptions, Network};
 use headstart::train::Recipe;
 use headstart::train::groups::{BatchNormPolicy, resolve};
@@ -24,13 +24,15 @@ pub fn models(a: &Models, io: Output) -> Result<ExitCode> {
         Place::Hub(repo) => format!("hf-hub:{repo}"),
         Place::Embedded => "built in".into(),
     };
+    let facts = if io.json { rows.iter().map(|r| facts(r)).collect::<Result<Vec<_>>>()? } else { Vec::new() };
     let document = || {
-        let list = rows.iter().map(|r| {
+        let list = rows.iter().zip(&facts).map(|(r, facts)| {
             let weights = r.weights.iter().map(|w| {
-                json!({"name": format!("{}.{}", r.name, w.tag), "place": place(w.place), "license": w.license, "imagenet_top1": w.top1})
+                json!({"name": format!("{}.{}", r.name, w.tag), "place": place(w.place), "license": w.license, "preprocessing": input(&w.input), "imagenet_top1": w.top1})
             });
             json!({"name": r.name, "params": r.params, "num_features": r.num_features, "min_size": r.min_size,
-                   "size": r.input.size, "paper": r.paper, "weights": weights.collect::<Vec<_>>()})
+                   "size": r.input.size, "macs": facts.macs, "paper": r.paper, "preprocessing": input(&r.input),
+                   "classifier": facts.classifier, "first_conv": facts.first_conv, "default_tap": facts.default_tap, "weights": weights.collect::<Vec<_>>()})
         });
         json!({ "models": list.collect::<Vec<_>>() })
     };
@@ -69,6 +71,28 @@ pub fn models(a: &Models, io: Output) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
+/// What a registry row leaves to the network itself.
+struct Facts {
+    macs: u64,
+    classifier: &'static str,
+    first_conv: String,
+    default_tap: String,
+}
+
+fn facts(row: &Row) -> Result<Facts> {
+    let network = Network::new(row.name, &ModelOptions::new(1000), &Device::flex())?;
+    Ok(Facts {
+        macs: models::macs(row.name, row.input.size)?,
+        classifier: network.classifier(),
+        first_conv: network.first_conv(),
+        default_tap: network.default_tap().to_string(),
+    })
+}
+
+fn input(spec: &InputSpec) -> serde_json::Value {
+    json!({"size": spec.size, "crop_pct": spec.crop_pct, "interpolation": spec.filter.name(), "mean": spec.mean, "std": spec.std})
+}
+
 pub fn describe(a: &Describe, io: Output) -> Result<ExitCode> {
     if !(1..=1_000_000).contains(&a.classes) {
         return Err(Error::BadRecipe {
@@ -95,6 +119,8 @@ pub fn describe(a: &Describe, io: Output) -> Result<ExitCode> {
             View { network, frozen, phases: Vec::new() }
         }
     };
+    let size = network.row().input.size;
+    let macs = models::macs(network.row().name, size)?;
     let params = network.params();
     let kind = |name: &str, shape: &[usize]| match (shape.len(), name.rsplit('.').next().unwrap_or("")) {
         (4, _) => "convolution",
@@ -122,7 +148,8 @@ pub fn describe(a: &Describe, io: Output) -> Result<ExitCode> {
             json!({"name": p.name, "type": kind, "shape": p.shape, "group": group, "state": state})
         });
         let phases = phases.iter().map(|(name, count)| json!({"name": name, "trainable": count}));
-        json!({"model": network.row().name, "params": total, "trainable": trains,
+        json!({"model": network.row().name, "params": total, "macs": macs, "classifier": network.classifier(),
+               "first_conv": network.first_conv(), "default_tap": network.default_tap(), "trainable": trains,
                "phases": phases.collect::<Vec<_>>(),
                "groups": network.groups().iter().map(|g| &g.name).collect::<Vec<_>>(), "layers": layers.collect::<Vec<_>>()})
     };
@@ -137,6 +164,7 @@ pub fn describe(a: &Describe, io: Output) -> Result<ExitCode> {
         let header = ["name", "type", "shape", "numbers", "group", "state"];
         table::print(&header, &[false, false, false, true, false, false], &lines);
         println!("\n{} parameters, {} trainable", table::count(total), table::count(trains));
+        println!("{:.2} GMACs for a picture of {size}×{size} and 1000 classes", macs as f64 / 1e9);
         for (name, count) in &phases {
             let share = 100.0 * *count as f64 / total as f64;
             println!("phase `{name}` trains {}, {share:.2} %", table::count(*count));

@@ -14,6 +14,7 @@ mod predict;
 mod pretrain;
 mod pull;
 mod study;
+mod zoo;
 
 use std::process::ExitCode;
 
@@ -37,6 +38,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
         Command::Embed(a) => embed::embed(a, io),
         Command::Forward(a) => forward::forward(a, io),
         Command::Export(a) => export::export(a, io),
+        Command::Models(a) if a.markdown => zoo::markdown(a),
         Command::Models(a) => describe::models(a, io),
         Command::Describe(a) => describe::describe(a, io),
         Command::Pull(a) => pull::pull(a, io),

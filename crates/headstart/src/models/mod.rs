@@ -9,6 +9,7 @@ pub mod head;
 mod init;
 pub mod layers;
 pub mod lora;
+mod macs;
 mod map;
 mod network;
 pub mod spec;
@@ -36,6 +37,7 @@ use spec::{Group, Row, Variant, Weights};
 use tap::Tap;
 
 pub use head::HeadSpec;
+pub use macs::macs;
 pub use network::values as host_values;
 pub use network::{Network, ParamInfo, frozen};
 pub(crate) use network::{is_buffer, layer_of, values};

@@ -99,6 +99,18 @@ impl Network {
         self.backbone.classifier()
     }
 
+    /// Returns the checkpoint's name for the first convolution, the one that sees the picture.
+    pub fn first_conv(&self) -> String {
+        let first = self.params().into_iter().find(|p| p.shape.len() == 4);
+        layer_of(&first.expect("every network starts with a convolution").name).to_string()
+    }
+
+    /// Returns the tap of the last feature map, the usual one to look at.
+    pub fn default_tap(&self) -> &str {
+        let mut names = self.info.groups.iter().rev().map(|g| g.name.as_str());
+        names.find(|n| !["head", "pre_logits"].contains(n)).expect("a group with maps")
+    }
+
     /// Says which sizes work when `height × width` does not.
     pub fn check_size(&self, height: usize, width: usize) -> Result<()> {
         let min = self.info.row.min_size;

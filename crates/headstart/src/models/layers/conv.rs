@@ -7,6 +7,7 @@ use burn::tensor::{Device, module};
 
 use super::{Act, BatchNorm, InnerOrSelf, Map};
 use crate::fast::{self, ConvGeometry, Fold, PackedSlot};
+use crate::models::macs;
 
 /// A 2-D convolution: `weight [out, in / groups, kh, kw]`, optional `bias [out]`.
 #[derive(Module, Debug)]
@@ -118,6 +119,9 @@ impl Conv2d {
     pub fn forward(&self, x: Map, act: Act) -> Map {
         let [_, _, h, w] = x.dims();
         let geometry = self.shape.geometry(h, w);
+        if let Some(y) = self.counted(&x, geometry) {
+            return y;
+        }
         let bias = self.bias.as_ref().map(Param::val);
         if !x.channels_last {
             return x.with(act.reference(self.reference(x.x.clone(), geometry, bias)));
@@ -131,6 +135,16 @@ impl Conv2d {
         let clamp = act.clamp();
         let y = fast::conv_folded(x.x.clone(), weight, fold, None, 0.0, geometry, clamp, &self.packed);
         x.with(act.finish(y))
+    }
+
+    /// Counts its multiply-adds and makes zeros, if somebody counts.
+    fn counted(&self, x: &Map, geometry: ConvGeometry) -> Option<Map> {
+        let ([n, _, h, w], ConvSpec { c_in, c_out, kernel, stride, groups, .. }) = (x.dims(), self.shape);
+        let [top, bottom, left, right] = geometry.pad;
+        let (h, w) = ((h + top + bottom - kernel) / stride + 1, (w + left + right - kernel) / stride + 1);
+        let shape = if x.channels_last { [n, h, w, c_out] } else { [n, c_out, h, w] };
+        let products = n * h * w * c_out * (c_in / groups) * kernel * kernel;
+        macs::add(products).then(|| x.with(Tensor::zeros(shape, &x.x.device())))
     }
 
     fn reference(&self, x: Tensor<4>, geometry: ConvGeometry, bias: Option<Tensor<1>>) -> Tensor<4> {
@@ -152,6 +166,9 @@ pub fn conv_bn_act(conv: &Conv2d, bn: &BatchNorm, x: Map, residual: Option<Map>,
     }
     let [_, _, h, w] = x.dims();
     let geometry = conv.shape.geometry(h, w);
+    if let Some(y) = conv.counted(&x, geometry) {
+        return y;
+    }
     let norm = [
         bn.weight.val(),
         bn.bias.val(),

@@ -6,6 +6,7 @@ use burn::tensor::{Device, TensorData, module};
 
 use super::{Act, Conv2d, ConvSpec, InnerOrSelf, Tokens};
 use crate::fast::{self, Clamp, ConvGeometry, Fold, NormPlan, PackedSlot};
+use crate::models::macs;
 use crate::models::map::is_cpu;
 
 /// A fully connected layer: `weight [out, in]`, `bias [out]`.
@@ -81,6 +82,10 @@ impl Linear {
 
     /// Multiplies, adds the bias, applies `act`.
     pub fn forward(&self, x: Tensor<2>, act: Act) -> Tensor<2> {
+        let ([n, inputs], outputs) = (x.dims(), self.weight.val().dims()[0]);
+        if macs::add(n * inputs * outputs) {
+            return Tensor::zeros([n, outputs], &x.device());
+        }
         let bias = self.bias.as_ref().map(Param::val);
         let added = self.low_rank(x.clone());
         if is_cpu(&x.device()) {
@@ -206,6 +211,9 @@ fn multiply<L: Dense>(
     let [n, t, inputs] = x.dims();
     let (matrix, bias) = (layer.matrix(), layer.offset());
     let outputs = matrix.dims()[0];
+    if macs::add(n * t * inputs * outputs) {
+        return Tensor::zeros([n, t, outputs], &x.device());
+    }
     if x.device().is_autodiff() {
         let y = fast::linear(x.reshape([n * t, inputs]), matrix, bias, clamp);
         let y = y.reshape([n, t, outputs]);

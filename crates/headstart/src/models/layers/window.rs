@@ -5,6 +5,7 @@ use burn::module::{Module, Param};
 use burn::tensor::{Device, Int, TensorData, activation};
 
 use super::{Act, Dense, Linear, Linears, Map, Tokens};
+use crate::models::macs;
 
 /// Cosine attention in windows with a bias by distance: Liu et al., "Swin Transformer V2", 2022.
 #[derive(Module, Debug)]
@@ -74,6 +75,10 @@ impl WindowAttention {
     fn attend(&self, qkv: Tensor<3>, side: [usize; 2], mask: Option<Tensor<3>>) -> Tensor<3> {
         let [b, t, c3] = qkv.dims();
         let heads = self.heads;
+        if macs::add(2 * b * t * t * c3 / 3) {
+            self.bias(side);
+            return Tensor::zeros([b, t, c3 / 3], &qkv.device());
+        }
         let split = qkv.reshape([b, t, 3, heads, c3 / 3 / heads]).permute([2, 0, 3, 1, 4]);
         let part = |i: usize| split.clone().narrow(0, i, 1).squeeze_dim::<4>(0); // [windows, heads, T, d]
         let direction = |x: Tensor<4>| {
