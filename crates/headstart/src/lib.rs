@@ -11,6 +11,7 @@ pub mod audit;
 pub mod bench;
 pub mod bundle;
 pub mod data;
+pub mod device;
 pub mod error;
 pub mod evidence;
 pub mod fast;

@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use crate::audit::Audit;
 use crate::bundle::Contents;
 use crate::data::{Dataset, OnUnreadable, Sample, Split, SplitConfig, Unreadable, inspect_files};
+use crate::device;
 use crate::error::{Error, Result};
 use crate::evidence::{Evidence, kept_bits};
 use crate::fast::Precision;
@@ -221,6 +222,7 @@ pub fn run(request: Request, backbone: &Backbone, observer: &mut dyn Observer) -
 
     let mut recipe = request.recipe;
     recipe.resolve(&backbone.input);
+    device::check_precision(backbone.device(), recipe.precision)?;
     suit(&mut recipe, data.task)?;
     let head: HeadSpec = recipe.head.parse()?;
     let network = if recipe.pretrained {
@@ -304,6 +306,7 @@ pub fn run(request: Request, backbone: &Backbone, observer: &mut dyn Observer) -
         "trainable_parameters": trainable,
         "seed": recipe.seed,
         "cores": std::thread::available_parallelism().map_or(1, usize::from),
+        "device": device::describe(backbone.device()),
         "advice": request.advice,
         "weights_sha256": weights_hash(backbone, recipe.pretrained)?,
         "seconds": seconds,

@@ -49,9 +49,20 @@ pub struct Backbone {
     pub origin: String,
     pad_type: Option<PadType>,
     bn_eps: Option<f64>,
+    device: Device,
 }
 
 impl Backbone {
+    /// Puts the networks made of it on a device; the CPU if nothing is said.
+    pub fn on(self, device: &Device) -> Self {
+        Self { device: device.clone(), ..self }
+    }
+
+    /// Returns the device its networks are on.
+    pub fn device(&self) -> &Device {
+        &self.device
+    }
+
     /// Resolves, downloads if need be, and reads.
     pub fn open(wanted: &Wanted, progress: &mut dyn Progress) -> Result<Self> {
         let cache = Cache::new(Env::from_process());
@@ -96,6 +107,7 @@ impl Backbone {
             origin: format!("{}, random weights", row.name),
             pad_type: None,
             bn_eps: None,
+            device: Device::flex(),
         };
         found.adjust(wanted)?;
         Ok(found)
@@ -160,8 +172,8 @@ impl Backbone {
             (None, None) => return Err(unnamed(&weights)),
         };
         let (row, _) = models::find(&name)?;
-        let mut found =
-            Self { row, input: row.input, weights, origin: origin.to_string(), pad_type: None, bn_eps: None };
+        let (input, origin, device) = (row.input, origin.to_string(), Device::flex());
+        let mut found = Self { row, input, weights, origin, pad_type: None, bn_eps: None, device };
         if let Some(config) = config {
             found.take_config(&config)?;
         }
@@ -199,7 +211,8 @@ impl Backbone {
             place => weights::read(&fetch(place, cache, Lookup::CacheFirst, progress)?)?,
         };
         let origin = format!("{}.{}", row.name, entry.tag);
-        Ok(Self { row, input: entry.input, weights: dict, origin, pad_type: None, bn_eps: None })
+        let (input, device) = (entry.input, Device::flex());
+        Ok(Self { row, input, weights: dict, origin, pad_type: None, bn_eps: None, device })
     }
 
     /// Returns the options of a network with this backbone.
@@ -214,12 +227,16 @@ impl Backbone {
         head: HeadSpec,
         seed: u64,
     ) -> Result<(Network, LoadReport)> {
-        let network = self.random(num_classes, head, seed)?;
-        pretrained::load(network, &self.weights, HeadRule::Replace)
+        self.load(self.drawn(num_classes, head, seed)?, HeadRule::Replace)
     }
 
     /// Builds the network with all weights drawn from `seed`.
     pub fn random(&self, num_classes: usize, head: HeadSpec, seed: u64) -> Result<Network> {
+        Ok(self.drawn(num_classes, head, seed)?.on(&self.device))
+    }
+
+    /// Draws on the CPU, whatever the device.
+    fn drawn(&self, num_classes: usize, head: HeadSpec, seed: u64) -> Result<Network> {
         let options = self.options(num_classes, head);
         let network = Network::new(self.row.name, &options, &Device::flex())?;
         network.check_size(self.input.size, self.input.size)?;
@@ -239,8 +256,12 @@ impl Backbone {
             reason: format!("it has no classifier (`{classifier}.weight`)"),
             hint: "train one with `headstart fit`".into(),
         })?;
-        let network = self.random(found.shape[0], HeadSpec::linear(), 0)?;
-        pretrained::load(network, &self.weights, HeadRule::Keep)
+        self.load(self.drawn(found.shape[0], HeadSpec::linear(), 0)?, HeadRule::Keep)
+    }
+
+    fn load(&self, network: Network, rule: HeadRule) -> Result<(Network, LoadReport)> {
+        let (network, report) = pretrained::load(network, &self.weights, rule)?;
+        Ok((network.on(&self.device), report))
     }
 }
 

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use crate::data::{Dataset, OnUnreadable, Split, SplitConfig, check_files};
+use crate::device::check_precision;
 use crate::error::Result;
 use crate::models::HeadSpec;
 use crate::session::photos;
@@ -31,6 +32,7 @@ pub fn sweep(
     let mut data = Dataset::open_as(data, &config, task)?;
     check_files(&mut data, OnUnreadable::LeaveOut, &|_, _| {})?;
     recipe.resolve(&backbone.input);
+    check_precision(backbone.device(), recipe.precision)?;
     suit(&mut recipe, data.task)?;
     let (classes, head): (usize, HeadSpec) = (data.classes.names().len(), recipe.head.parse()?);
     let network = match recipe.pretrained {

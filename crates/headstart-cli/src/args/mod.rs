@@ -2,6 +2,7 @@
 
 mod audit;
 mod bench;
+mod device;
 mod lr_find;
 mod study;
 mod task;
@@ -14,6 +15,7 @@ use headstart::train::views::Views;
 
 pub use audit::Audit;
 pub use bench::{Bench, Work};
+pub use device::DeviceArgs;
 pub use lr_find::LrFindArgs;
 pub use study::Study;
 pub use task::TaskArgs;
@@ -39,7 +41,7 @@ pub enum Command {
     Demo(Demo),
     /// Train a network on a folder of photos, or on a table of labels or numbers.
     #[command(
-        after_help = "Examples:\n  headstart fit photos/ --model resnet18 --recipe head\n  headstart fit photos/ --model resnet18 --weights resnet18.safetensors --recipe finetune --out runs/bees\n  headstart fit apples.csv --model resnet18 --targets diameter,weight"
+        after_help = "Examples:\n  headstart fit photos/ --model resnet18 --recipe head\n  headstart fit photos/ --model resnet18 --weights resnet18.safetensors --recipe finetune --out runs/bees\n  headstart fit photos/ --model resnet50 --device cuda --precision bf16\n  headstart fit apples.csv --model resnet18 --targets diameter,weight"
     )]
     Fit(Fit),
     /// Sweep the learning rate and suggest one.
@@ -99,7 +101,7 @@ pub enum Command {
     Cache(CacheArgs),
     /// Measure the engine on this machine.
     #[command(
-        after_help = "Examples:\n  headstart bench forward --model resnet18 --batch 16\n  headstart bench forward --model resnet50 --layers\n  headstart bench step --model resnet18\n  headstart bench decode --data photos/"
+        after_help = "Examples:\n  headstart bench forward --model resnet18 --batch 16\n  headstart bench forward --model resnet50 --layers\n  headstart bench step --model resnet18\n  headstart bench step --model resnet50 --batch 64 --device cuda --precision bf16\n  headstart bench decode --data photos/"
     )]
     Bench(Bench),
     /// Train the built-in backbone anew on formula-generated pictures.
@@ -149,6 +151,8 @@ pub struct Fit {
     pub task: TaskArgs,
     #[command(flatten)]
     pub model: ModelArgs,
+    #[command(flatten)]
+    pub device: DeviceArgs,
     /// `auto`, `head`, `finetune`, `scratch`, or a TOML file.
     #[arg(long, default_value = "finetune")]
     pub recipe: String,
@@ -168,7 +172,8 @@ pub struct Fit {
     #[arg(long)]
     pub batch_size: Option<usize>,
     /// Number format of the frozen prefix: `f32`, `bf16`, or `int8` fitted to the photos. With `bf16` the rest trains
-    /// on bf16 maps, too, where its layers are convolutions, BatchNorm and pooling; weights stay f32.
+    /// on bf16 maps, too, where its layers are convolutions, BatchNorm and pooling (on a graphics card: all but the
+    /// head); weights stay f32.
     #[arg(long, value_parser = precision)]
     pub precision: Option<Precision>,
     /// Augmented views cached for a frozen prefix: a number, or `auto` by the number of pictures.
@@ -222,6 +227,8 @@ pub struct Advise {
     pub data: PathBuf,
     #[command(flatten)]
     pub task: TaskArgs,
+    #[command(flatten)]
+    pub device: DeviceArgs,
     /// Networks to compare, as `headstart models` lists them.
     #[arg(long, short)]
     pub model: Vec<String>,
@@ -250,6 +257,8 @@ pub struct Evaluate {
     pub data: PathBuf,
     #[command(flatten)]
     pub model: ModelArgs,
+    #[command(flatten)]
+    pub device: DeviceArgs,
     /// Which part of a split data set.
     #[arg(long, default_value = "val")]
     pub split: String,
@@ -262,6 +271,8 @@ pub struct Predict {
     /// Photos.
     #[arg(required = true)]
     pub files: Vec<PathBuf>,
+    #[command(flatten)]
+    pub device: DeviceArgs,
     /// How many labels a photo.
     #[arg(long, default_value_t = 3)]
     pub top: usize,
@@ -273,6 +284,8 @@ pub struct Embed {
     pub data: PathBuf,
     #[command(flatten)]
     pub model: ModelArgs,
+    #[command(flatten)]
+    pub device: DeviceArgs,
     /// A bundle to take the network from.
     #[arg(long)]
     pub bundle: Option<PathBuf>,
@@ -285,6 +298,8 @@ pub struct Embed {
 pub struct Forward {
     #[command(flatten)]
     pub model: ModelArgs,
+    #[command(flatten)]
+    pub device: DeviceArgs,
     /// A `.npy` of float32, `[N, 3, H, W]`.
     #[arg(long)]
     pub input: PathBuf,

@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use headstart::advise::decide::Choice;
 use headstart::advise::rows::{self, RowAdvice};
 use headstart::advise::{self, Advice, Settings};
+use headstart::device::describe;
 use headstart::error::{Error, Result};
 use headstart::sources::{Backbone, Wanted};
 use headstart::task::{Task, TaskSpec};
@@ -23,6 +24,7 @@ pub fn advise(a: &Advise, io: Output) -> Result<ExitCode> {
         return Err(Error::NotFound { path: a.data.clone() });
     }
     let settings = Settings { pictures: a.pictures.max(20), seed: a.seed, val_share: a.val_share };
+    let device = a.device.open(io)?;
     let mut bars = Bars::new(io.quiet);
     let mut all = Vec::new();
     let mut others = Vec::new();
@@ -31,14 +33,15 @@ pub fn advise(a: &Advise, io: Output) -> Result<ExitCode> {
     for i in 0..a.model.len().max(a.weights.len()).max(1) {
         let (model, weights) = (a.model.get(i).cloned(), a.weights.get(i).cloned());
         let backbone =
-            Backbone::open(&Wanted { model, weights, size: a.size, ..Wanted::default() }, &mut bars)?;
+            Backbone::open(&Wanted { model, weights, size: a.size, ..Wanted::default() }, &mut bars)?
+                .on(&device);
         match task {
             Task::Classify => all.push(advise::advise(&a.data, &backbone, settings, &mut bars)?),
             _ => others.push(rows::advise((&a.data, &spec), &backbone, settings, &mut bars)?),
         }
     }
     if task != Task::Classify {
-        return Ok(of_rows(others, io));
+        return Ok(of_rows(others, &describe(&device), io));
     }
     // By what the recommended recipe is expected to give.
     let expected =
@@ -51,6 +54,7 @@ pub fn advise(a: &Advise, io: Output) -> Result<ExitCode> {
         || {
             let mut document = json!(best);
             document["others"] = json!(all[1..]);
+            document["device"] = json!(describe(&device));
             document
         },
         || {
@@ -64,12 +68,13 @@ pub fn advise(a: &Advise, io: Output) -> Result<ExitCode> {
 }
 
 /// Shows advice for labels or numbers, the best network first.
-fn of_rows(mut all: Vec<RowAdvice>, io: Output) -> ExitCode {
+fn of_rows(mut all: Vec<RowAdvice>, device: &str, io: Output) -> ExitCode {
     all.sort_by(|a, b| b.probe.total_cmp(&a.probe));
     let best = &all[0];
     let document = || {
         let mut document = json!(best);
         document["others"] = json!(all[1..]);
+        document["device"] = json!(device);
         document
     };
     io.show(document, || {

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
+use headstart::device::describe;
 use headstart::error::{Error, Result};
 use headstart::models::spec::InputSpec;
 use headstart::session::{self, Report, Request};
@@ -33,10 +34,12 @@ pub fn fit(a: &Fit, io: Output) -> Result<ExitCode> {
         // A wrong option shows before anything is downloaded.
         adjust(recipe.clone(), a)?;
     }
+    let device = a.device.open(io)?;
     let backbone = match &named {
         Some(recipe) if !recipe.pretrained => Backbone::blank(&wanted)?,
         _ => Backbone::open(&wanted, &mut bars)?,
     };
+    let backbone = backbone.on(&device);
     let out = a.out.clone().unwrap_or_else(|| default_out(&a.data, &backbone, &a.recipe));
     let (recipe, advice) = match named {
         Some(recipe) => (recipe, None),
@@ -137,6 +140,7 @@ fn finish(report: &Report, backbone: &Backbone, io: Output) -> Result<ExitCode> 
         all["out"] = json!(report.out);
         all["bundle"] = json!(report.out.join("bundle"));
         all["model"] = json!(backbone.row.name);
+        all["device"] = json!(describe(backbone.device()));
         all["best_epoch"] = json!(report.best_epoch + 1);
         all["epochs"] = json!(report.history.len());
         all["train_pictures"] = json!(report.pictures.0);

@@ -17,10 +17,12 @@ mod study;
 
 use std::process::ExitCode;
 
+use burn::tensor::Device;
 use headstart::Result;
+use headstart::device::{self, DeviceSpec};
 use headstart::sources::Wanted;
 
-use crate::args::{Args, Command, ModelArgs};
+use crate::args::{Args, Command, DeviceArgs, ModelArgs};
 
 /// Runs the command and returns its exit code.
 pub fn run(args: &Args) -> Result<ExitCode> {
@@ -59,6 +61,17 @@ impl Output {
     /// Prints the document if JSON was asked for, else runs the text printer.
     pub fn show(self, document: impl FnOnce() -> serde_json::Value, text: impl FnOnce()) {
         if self.json { println!("{}", document()) } else { text() }
+    }
+}
+
+impl DeviceArgs {
+    /// Opens the device; says which one was chosen where that was left to the program.
+    fn open(&self, io: Output) -> Result<Device> {
+        let device = self.device.open()?;
+        if self.device == DeviceSpec::Auto && !io.quiet {
+            eprintln!("device: {}", device::describe(&device));
+        }
+        Ok(device)
     }
 }
 

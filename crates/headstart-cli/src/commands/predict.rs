@@ -2,8 +2,8 @@
 
 use std::process::ExitCode;
 
-use burn::tensor::Device;
 use headstart::bundle::Bundle;
+use headstart::device::describe;
 use headstart::error::Result;
 use headstart::image::{self, Key};
 use headstart::metrics::calibration::softmax;
@@ -18,7 +18,9 @@ use crate::args::Predict;
 use crate::render::error;
 
 pub fn predict(a: &Predict, io: Output) -> Result<ExitCode> {
-    let bundle = Bundle::open(&a.bundle)?;
+    let device = a.device.open(io)?;
+    let mut bundle = Bundle::open(&a.bundle)?;
+    bundle.network = bundle.network.on(&device);
     let (h, w) = bundle.pipeline.output_size().expect("bundles hold fixed-size pipelines");
     let groups = bundle.network.groups().len();
     let mut found = Vec::new();
@@ -36,7 +38,7 @@ pub fn predict(a: &Predict, io: Output) -> Result<ExitCode> {
         };
         let mut x = vec![0.0; h * w * 3];
         bundle.pipeline.apply(&picture, Key::default(), &mut x);
-        let logits = prefix::run(&bundle.network, groups, Batch { x, n: 1, h, w }, &Device::flex()).flat();
+        let logits = prefix::run(&bundle.network, groups, Batch { x, n: 1, h, w }, &device).flat();
         let row: Vec<f32> = headstart::models::host_values(&logits);
         let answer = answer(&row, &bundle, a.top);
         if !io.json {
@@ -46,7 +48,7 @@ pub fn predict(a: &Predict, io: Output) -> Result<ExitCode> {
         document[answer.key] = answer.json;
         found.push(document);
     }
-    io.show(|| json!({ "predictions": found }), || {});
+    io.show(|| json!({ "predictions": found, "device": describe(&device) }), || {});
     Ok(if failed { ExitCode::from(2) } else { ExitCode::SUCCESS })
 }
 

@@ -5,10 +5,10 @@ use std::collections::HashMap;
 use std::time::Instant;
 
 use burn::module::Module;
-use burn::tensor::Device;
 
 use super::measure::{Seen, Shape};
 use crate::data::{Dataset, Split};
+use crate::device::wait_for;
 use crate::error::Result;
 use crate::models::{Network, frozen};
 use crate::session::photos;
@@ -86,7 +86,8 @@ impl Timer {
         }
         let names: Vec<String> = network.groups()[first..].iter().map(|g| g.name.clone()).collect();
         let set = resolve(&names, BatchNormPolicy::FreezeStats, network)?;
-        let (device, plain) = (Device::flex().autodiff(), Device::flex());
+        let plain = network.device();
+        let device = plain.clone().autodiff();
         let input = prefix::run(&frozen(network), first, self.batch.clone(), &plain);
         // Not the caller's: a step must not move its running statistics.
         let copy = Network::new(network.row().name, network.options(), &plain)?.init(0);
@@ -105,6 +106,7 @@ impl Timer {
                 focal: None,
             };
             tail = step::step(tail, lesson, &mut optimizer, &|_| 1e-6, None).0;
+            wait_for(&plain)?;
             best = best.min(started.elapsed().as_secs_f64());
         }
         let each = best / self.batch.n as f64;

@@ -4,7 +4,7 @@
 use std::time::Instant;
 
 use burn::Tensor;
-use burn::tensor::{Device, activation};
+use burn::tensor::activation;
 use serde::Serialize;
 
 use super::Settings;
@@ -199,7 +199,7 @@ pub(super) struct Embedded {
 }
 
 pub(super) fn embed(network: &Network, set: &Photos, observer: &mut dyn Observer) -> Result<Embedded> {
-    let (network, device) = (frozen(network), Device::flex());
+    let (network, device) = (frozen(network), network.device());
     let head = network.groups().len() - 1;
     let stage = head.saturating_sub(1);
     let before = network.groups()[head].name.as_str();
@@ -236,7 +236,7 @@ fn source_probabilities(backbone: &Backbone, own: &Embedded) -> Option<(Vec<f32>
     let mut all = Vec::new();
     for rows in own.last.chunks(own.width * 256) {
         let data = burn::tensor::TensorData::new(rows.to_vec(), [rows.len() / own.width, own.width]);
-        let x = Flow::Flat(Tensor::from_data(data, &Device::flex()));
+        let x = Flow::Flat(Tensor::from_data(data, &network.device()));
         let logits = network.run(head..head + 1, x, &mut Tap::off()).flat();
         all.extend(values(&activation::softmax(logits, 1)));
     }

@@ -28,7 +28,7 @@ mod vit;
 
 use burn::Tensor;
 use burn::module::Module;
-use burn::tensor::Device;
+use burn::tensor::{DType, Device};
 
 use crate::error::{Error, Result};
 use layers::{Linears, Map, Tokens};
@@ -81,7 +81,25 @@ impl Flow {
         match self {
             Flow::Map(map) => Flow::Map(map.to_device(device)),
             Flow::Tokens(tokens) => Flow::Tokens(tokens.to_device(device)),
-            Flow::Flat(x) => Flow::Flat(x.to_device(device)),
+            Flow::Flat(x) => Flow::Flat(map::to_device(x, device)),
+        }
+    }
+
+    /// Rounds it to bf16, in which the groups up to the pooling then run; embeddings stay in f32.
+    pub fn half(self) -> Self {
+        match self {
+            Flow::Map(map) => Flow::Map(map.half()),
+            Flow::Tokens(tokens) => Flow::Tokens(tokens.half()),
+            flat => flat,
+        }
+    }
+
+    /// Widens it to f32 again, on devices other than the CPU.
+    pub fn wide(self) -> Self {
+        match self {
+            Flow::Map(map) => Flow::Map(map.wide()),
+            Flow::Tokens(tokens) => Flow::Tokens(tokens.apply(|x| x.cast(DType::F32))),
+            flat => flat,
         }
     }
 }

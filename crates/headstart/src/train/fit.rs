@@ -28,6 +28,7 @@ use super::schedule::Schedule;
 use super::step::Lesson;
 use super::validate::judge;
 pub use super::validate::logits;
+use crate::device::number;
 use crate::error::{Error, Result};
 use crate::image::{self, Mix};
 use crate::models::lora::{Adapter, is_adapter};
@@ -147,7 +148,7 @@ fn run_phase(
     announce(job, &phase, index, &network, observer)?;
     let (mut learner, mut network) = Learner::prepare(job, &phase, network, cache, observer)?;
     let mut optimizer = Optimizer::new(recipe.optimizer.parse::<OptimizerSpec>()?);
-    optimizer.restore(state.place.steps, std::mem::take(&mut state.optimizer), &Device::flex());
+    optimizer.restore(state.place.steps, std::mem::take(&mut state.optimizer), &network.device());
     let mut ema = recipe.ema.map(|decay| Ema::new(decay, &network, &learner.set));
     if let Some(ema) = &mut ema {
         ema.restore(state.place.steps, std::mem::take(&mut state.ema));
@@ -267,7 +268,7 @@ impl<'a> Learner<'a> {
     ) -> Result<(Network, f64)> {
         let recipe = self.job.recipe;
         let (epoch, global) = (state.place.epoch, state.place.history.len() as u64);
-        let device = Device::flex().autodiff();
+        let device = network.device().autodiff();
         let labels = self.job.train.labels();
         let order =
             recipe.sampler.order(&labels, &mut Rng::keyed(&[recipe.seed, Stream::Order as u64, global]));
@@ -310,7 +311,7 @@ impl<'a> Learner<'a> {
             let (first, half) = (self.set.first_group, self.half);
             let lesson = Lesson { first, input, half, goal, weights: None, focal: None };
             let loss = self.objective.loss(lesson, picks, &network);
-            let value = f64::from(loss.clone().into_scalar::<f32>());
+            let value = number(loss.clone())?;
             if !value.is_finite() {
                 return Err(Error::Training {
                     reason: format!("the loss is {value} in epoch {}, step {}", global + 1, step + 1),
@@ -382,7 +383,7 @@ impl<'a> Learner<'a> {
                 let indices: Vec<usize> = (0..self.job.val.len()).collect();
                 for chunk in indices.chunks(256) {
                     let picks: Vec<_> = chunk.iter().map(|i| (*i, 0)).collect();
-                    let x = features.batch(&picks, &Device::flex())?;
+                    let x = features.batch(&picks, &network.device())?;
                     all.extend(values(&network.run(range.clone(), x, &mut Tap::off()).flat()));
                 }
                 all

@@ -4,7 +4,7 @@ use burn::Tensor;
 use burn::module::{Module, Param};
 use burn::tensor::{Device, activation};
 
-use super::{Act, Dense, GlobalResponseNorm, Linear, Linears, Tokens};
+use super::{Act, Dense, Format, GlobalResponseNorm, Linear, Linears, Tokens};
 use crate::fast;
 
 /// Multi-head self-attention: Vaswani et al., "Attention Is All You Need", 2017.
@@ -52,7 +52,9 @@ fn reference(qkv: Tensor<3>, heads: usize, factor: f64) -> Tensor<3> {
     let [n, t, c3] = qkv.dims();
     let split = qkv.reshape([n, t, 3, heads, c3 / 3 / heads]).permute([2, 0, 3, 1, 4]);
     let part = |i: usize| split.clone().narrow(0, i, 1).squeeze_dim::<4>(0); // [N, heads, T, d]
-    let p = activation::softmax((part(0) * factor).matmul(part(1).swap_dims(2, 3)), 3);
+    let logits = (part(0) * factor).matmul(part(1).swap_dims(2, 3));
+    let format = logits.dtype();
+    let p = activation::softmax(logits.wide(), 3).cast(format);
     p.matmul(part(2)).permute([0, 2, 1, 3]).reshape([n, t, c3 / 3])
 }
 
