@@ -9,6 +9,7 @@
 pub mod advise;
 pub mod bench;
 pub mod bundle;
+pub mod clip;
 pub mod data;
 pub mod error;
 pub mod fast;

@@ -12,6 +12,7 @@ mod lr_find;
 mod predict;
 mod pretrain;
 mod pull;
+mod zero_shot;
 
 use std::process::ExitCode;
 
@@ -30,6 +31,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
         Command::Advise(a) => advise::advise(a, io),
         Command::Evaluate(a) => evaluate::evaluate(a, io),
         Command::Predict(a) => predict::predict(a, io),
+        Command::ZeroShot(a) => zero_shot::zero_shot(a, io),
         Command::Embed(a) => embed::embed(a, io),
         Command::Forward(a) => forward::forward(a, io),
         Command::Export(a) => export::export(a, io),
@@ -67,6 +69,7 @@ impl From<&ModelArgs> for Wanted {
             bn_eps: a.bn_eps,
             size: a.size,
             interpolation: a.interpolation.clone(),
+            ..Wanted::default()
         }
     }
 }

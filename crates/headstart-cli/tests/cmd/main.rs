@@ -4,6 +4,7 @@ mod guided;
 mod happy;
 mod kept;
 mod refused;
+mod zero_shot;
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -9,6 +9,7 @@ use super::observer::{EpochRecord, Event, Observer};
 use super::optimizer::Optimizer;
 use super::prefix::FeatureCache;
 use super::recipe::{Phase, Recipe};
+use crate::clip::HeadPlan;
 use crate::error::{Error, Result};
 use crate::metrics::accuracy;
 use crate::models::Network;
@@ -46,7 +47,9 @@ pub(super) fn finish(
     if let Some(share) = job.recipe.wise {
         let head = network.groups().last().expect("a head");
         let before = top1(&state.best)?;
-        average::wise(&mut state.best, start, share, &|name| head.owns(name));
+        // A zero-shot head was worth something before it was trained.
+        let is_new = !HeadPlan::is_zero_shot(&job.recipe.head);
+        average::wise(&mut state.best, start, share, &|name| is_new && head.owns(name));
         let after = top1(&state.best)?;
         notes.push(format!(
             "{:.0} % of the backbone's way from its start is kept: {after:.4} on the validation photos, {before:.4} before",
