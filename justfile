@@ -18,6 +18,17 @@ golden:
     python tools/golden/models.py
     python tools/golden/preprocess.py
     python tools/golden/training.py
+    python tools/golden/tasks.py
+    python tools/golden/lora.py
+
+# The kernels' tests under AddressSanitizer, at each instruction set. The flag is not stable yet, hence the variable.
+sanitize:
+    #!/usr/bin/env bash
+    set -euo pipefail
+    export RUSTC_BOOTSTRAP=1 RUSTFLAGS=-Zsanitizer=address CARGO_TARGET_DIR=target/sanitize
+    for level in scalar avx2 avx512; do
+      HEADSTART_CPU=$level cargo test --release -p headstart-kernels --target x86_64-unknown-linux-gnu
+    done
 
 # Speed of the kernels; arguments and reading: docs/performance.md.
 bench:

@@ -15,4 +15,5 @@ decode=${1:+decode=$1}
   forward/resnet50/16 forward/resnet50/32 forward/tf_mobilenetv2_100/16 \
   forward/vit_small_patch16_224/16 forward/convnext_tiny/16 forward/efficientnet_b0/16 \
   forward/resnet18/16/bf16 forward/resnet50/16/bf16 prefix/resnet18/16/int8/bf16 prefix/resnet50/16/int8/bf16 \
-  step/resnet18/16 step/resnet18/32 step/resnet50/16 step/vit_small_patch16_224/16 $decode
+  step/resnet18/16 step/resnet18/32 step/resnet50/16 step/vit_small_patch16_224/16 \
+  step/resnet18/16/bf16 step/resnet50/16/bf16 $decode

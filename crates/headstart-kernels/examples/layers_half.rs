@@ -1,4 +1,5 @@
-//! GFLOP/s of every dense layer of ResNet-18 and ResNet-50 at batch 16, in bf16 and int8.
+//! GFLOP/s of every dense layer of ResNet-18 and ResNet-50 at batch 16: inference in bf16 and int8, and the three passes
+//! of a training step in bf16.
 //!
 //! `cargo run --release -p headstart-kernels --example layers_half [part of a name]`. The peaks of two Zen 5
 //! cores are about 1090 (bf16) and 2180 (int8). The totals weigh each layer by how often the networks have
@@ -19,13 +20,14 @@ fn main() {
     let only = std::env::args().nth(1).unwrap_or_default();
     let level = Level::current();
     println!("level {level}, {} threads, GFLOP/s", headstart_kernels::threads::threads());
-    println!("{:26} {:>8} {:>8}", "layer", "bf16", "int8");
-    let mut totals = [[0.0; 2]; 2];
+    println!("{:26} {:>8} {:>8} {:>8} {:>8} {:>8}", "layer", "bf16", "int8", "forward", "bwd-data", "bwd-w");
+    let mut totals = [[0.0; 2]; 5];
     for (name, counts, joins, shape) in layers() {
         if !name.contains(&only) {
             continue;
         }
-        let times = [time_half(&shape, joins), time_int8(&shape, joins)];
+        let [forward, data, weight] = time_training(&shape);
+        let times = [time_half(&shape, joins), time_int8(&shape, joins), forward, data, weight];
         let flops = 2.0 * (shape.y_len() * shape.c_in / shape.groups * shape.kh * shape.kw) as f64;
         print!("{name:26}");
         for (format, time) in times.into_iter().enumerate() {
@@ -36,7 +38,7 @@ fn main() {
         }
         println!("   {:.2?} ms", times.map(|t| t * 1e3));
     }
-    for (format, [small, large]) in ["bf16", "int8"].into_iter().zip(totals) {
+    for (format, [small, large]) in ["bf16", "int8", "forward", "bwd-data", "bwd-w"].into_iter().zip(totals) {
         println!("{format}: ResNet-18 {small:.1} ms, ResNet-50 {large:.1} ms for 16 images");
     }
 }
@@ -83,14 +85,28 @@ fn layers() -> Vec<Layer> {
     layers
 }
 
+fn halves(len: usize) -> Vec<u16> {
+    let floats: Vec<f32> = (0..len).map(|i| (i % 101) as f32 / 50.0 - 1.0).collect();
+    let mut halves = vec![0; len];
+    half::bf16::from_f32(&floats, &mut halves);
+    halves
+}
+
+/// Seconds of forward, backward-data and backward-weight in bf16, with weights packed at each call.
+fn time_training(s: &ConvShape) -> [f64; 3] {
+    let (x, dy) = (halves(s.x_len()), halves(s.y_len()));
+    let mut w: Vec<f32> = (0..s.w_len()).map(|i| (i % 97) as f32 / 500.0 - 0.1).collect();
+    let (mut y, mut dx) = (vec![0; s.y_len()], vec![0; s.x_len()]);
+    [
+        best(|| half::forward(s, &x, &w, None, Act::None, &mut y)),
+        best(|| half::backward_data(s, &dy, &w, &mut dx)),
+        best(|| half::backward_weight(s, &x, &dy, &mut w)),
+    ]
+}
+
 /// Seconds of a bf16 layer.
 fn time_half(s: &ConvShape, joins: bool) -> f64 {
-    let values = |len: usize| {
-        let floats: Vec<f32> = (0..len).map(|i| (i % 101) as f32 / 50.0 - 1.0).collect();
-        let mut halves = vec![0; len];
-        half::bf16::from_f32(&floats, &mut halves);
-        halves
-    };
+    let values = halves;
     let (x, residual) = (values(s.x_len()), joins.then(|| values(s.y_len())));
     let w: Vec<f32> = (0..s.w_len()).map(|i| (i % 97) as f32 / 500.0 - 0.1).collect();
     let mut y = vec![0; s.y_len()];

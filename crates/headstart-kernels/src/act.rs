@@ -2,32 +2,32 @@
 
 use crate::simd::{Bounds, at, chunk, chunks};
 use crate::threads::{SharedMut, parallel_for};
-use crate::{Act, Level};
+use crate::{Act, Element, Level};
 
 /// Floats per task: 256 KiB, enough to hide the cost of handing a task over.
 const CHUNK: usize = 1 << 16;
 
 /// Applies `act` to `x` in place.
-pub fn forward(act: Act, x: &mut [f32]) {
+pub fn forward<T: Element>(act: Act, x: &mut [T]) {
     forward_at(Level::current(), act, x);
 }
 
 /// Replaces the gradient `dy` of the output `y = act(x)` by the gradient of `x`.
-pub fn backward(act: Act, y: &[f32], dy: &mut [f32]) {
+pub fn backward<T: Element>(act: Act, y: &[T], dy: &mut [T]) {
     backward_at(Level::current(), act, y, dy);
 }
 
 /// Replaces `x` by `act(x + other)`: a residual join in place.
-pub fn add_forward(act: Act, x: &mut [f32], other: &[f32]) {
+pub fn add_forward<T: Element>(act: Act, x: &mut [T], other: &[T]) {
     add_forward_at(Level::current(), act, x, other);
 }
 
 /// Adds `other` to `x`.
-pub fn add_assign(x: &mut [f32], other: &[f32]) {
+pub fn add_assign<T: Element>(x: &mut [T], other: &[T]) {
     add_forward_at(Level::current(), Act::None, x, other);
 }
 
-fn forward_at(level: Level, act: Act, x: &mut [f32]) {
+fn forward_at<T: Element>(level: Level, act: Act, x: &mut [T]) {
     let bounds = Bounds::of(act);
     if act == Act::None {
         return;
@@ -36,12 +36,12 @@ fn forward_at(level: Level, act: Act, x: &mut [f32]) {
         at(
             level,
             #[inline(always)]
-            |_| x.iter_mut().for_each(|v| *v = bounds.clamp(*v)),
+            |_| x.iter_mut().for_each(|v| *v = T::put(bounds.clamp(v.get()))),
         );
     });
 }
 
-fn backward_at(level: Level, act: Act, y: &[f32], dy: &mut [f32]) {
+fn backward_at<T: Element>(level: Level, act: Act, y: &[T], dy: &mut [T]) {
     assert_eq!(y.len(), dy.len(), "output and gradient differ in length");
     let bounds = Bounds::of(act);
     if act == Act::None {
@@ -52,12 +52,12 @@ fn backward_at(level: Level, act: Act, y: &[f32], dy: &mut [f32]) {
         at(
             level,
             #[inline(always)]
-            |_| dy.iter_mut().zip(y).for_each(|(d, y)| *d = bounds.mask(*y, *d)),
+            |_| dy.iter_mut().zip(y).for_each(|(d, y)| *d = T::put(bounds.mask(y.get(), d.get()))),
         );
     });
 }
 
-fn add_forward_at(level: Level, act: Act, x: &mut [f32], other: &[f32]) {
+fn add_forward_at<T: Element>(level: Level, act: Act, x: &mut [T], other: &[T]) {
     assert_eq!(x.len(), other.len(), "the terms differ in length");
     let bounds = Bounds::of(act);
     each_chunk(x, |x, from| {
@@ -65,13 +65,13 @@ fn add_forward_at(level: Level, act: Act, x: &mut [f32], other: &[f32]) {
         at(
             level,
             #[inline(always)]
-            |_| x.iter_mut().zip(other).for_each(|(x, o)| *x = bounds.clamp(*x + *o)),
+            |_| x.iter_mut().zip(other).for_each(|(x, o)| *x = T::put(bounds.clamp(x.get() + o.get()))),
         );
     });
 }
 
 /// Calls `task(part, start)` for each chunk of `x`.
-fn each_chunk(x: &mut [f32], task: impl Fn(&mut [f32], usize) + Sync) {
+fn each_chunk<T: Element>(x: &mut [T], task: impl Fn(&mut [T], usize) + Sync) {
     let len = x.len();
     let x = SharedMut::new(x);
     parallel_for(chunks(len, CHUNK), |index| {

@@ -125,7 +125,7 @@ fn forward_at(
     });
 }
 
-fn backward_data_at(level: Level, shape: &ConvShape, dy: &[f32], weight: &[f32], dx: &mut [f32]) {
+pub(crate) fn backward_data_at(level: Level, shape: &ConvShape, dy: &[f32], weight: &[f32], dx: &mut [f32]) {
     let c = check(shape, dx.len(), weight.len(), dy.len());
     let (oh, ow) = (shape.out_h(), shape.out_w());
     let weights = pack(weight, c);
@@ -173,7 +173,13 @@ fn backward_data_at(level: Level, shape: &ConvShape, dy: &[f32], weight: &[f32],
     });
 }
 
-fn backward_weight_at(level: Level, shape: &ConvShape, x: &[f32], dy: &[f32], dweight: &mut [f32]) {
+pub(crate) fn backward_weight_at(
+    level: Level,
+    shape: &ConvShape,
+    x: &[f32],
+    dy: &[f32],
+    dweight: &mut [f32],
+) {
     let c = check(shape, x.len(), dweight.len(), dy.len());
     let (oh, ow, taps) = (shape.out_h(), shape.out_w(), shape.kh * shape.kw);
     // A chunk is a sixteenth of the output rows: f32 sums inside a row, then inside a chunk.

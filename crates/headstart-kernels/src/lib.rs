@@ -13,6 +13,7 @@ pub mod attention;
 pub mod conv;
 pub mod curve;
 pub mod depthwise;
+mod element;
 pub mod gate;
 pub mod gemm;
 pub mod half;
@@ -34,5 +35,6 @@ pub mod threads;
 
 pub use conv::Act;
 pub use curve::Curve;
+pub use element::Element;
 pub use level::Level;
 pub use scratch::buffer;

@@ -1,4 +1,4 @@
-//! BatchNorm over NHWC rows, fused with a residual sum and an activation.
+//! BatchNorm over NHWC rows in f32 or bf16, fused with a residual sum and an activation.
 //!
 //! Few channels make short inner loops, so `g` pixels are taken as one *wide row* of `g * c`
 //! floats with the per-channel constants repeated `g` times. Reductions run over chunks of about
@@ -7,7 +7,7 @@
 
 use crate::simd::{Bounds, at, chunk, chunks, mul_add};
 use crate::threads::{SharedMut, parallel_for};
-use crate::{Act, Level};
+use crate::{Act, Element, Level};
 
 /// The statistics and the affine part of a BatchNorm, one value per channel.
 #[derive(Clone, Copy, Debug)]
@@ -25,28 +25,34 @@ pub struct Norm<'a> {
 }
 
 /// The gradients that a backward pass writes: only those asked for.
-#[derive(Debug, Default)]
-pub struct NormGrads<'a> {
+#[derive(Debug)]
+pub struct NormGrads<'a, T> {
     /// Of the input, `[rows, c]`.
-    pub dx: Option<&'a mut [f32]>,
+    pub dx: Option<&'a mut [T]>,
     /// Of the scale, `[c]`.
     pub dgamma: Option<&'a mut [f32]>,
     /// Of the shift, `[c]`.
     pub dbeta: Option<&'a mut [f32]>,
     /// Of the residual term, `[rows, c]`.
-    pub dresidual: Option<&'a mut [f32]>,
+    pub dresidual: Option<&'a mut [T]>,
+}
+
+impl<T> Default for NormGrads<'_, T> {
+    fn default() -> Self {
+        Self { dx: None, dgamma: None, dbeta: None, dresidual: None }
+    }
 }
 
 /// Computes mean and biased variance of each channel of `x`, `[rows, c]`; `c` is `mean.len()`.
 ///
 /// Each chunk takes its mean first and deviations from it second, while it is in cache, so a large
 /// common offset costs no digits. Panics if `x` has no rows.
-pub fn batch_stats(x: &[f32], mean: &mut [f32], var: &mut [f32]) {
+pub fn batch_stats<T: Element>(x: &[T], mean: &mut [f32], var: &mut [f32]) {
     batch_stats_at(Level::current(), x, mean, var);
 }
 
 /// Computes `y = act((x - mean) / sqrt(var + eps) * gamma + beta + residual)`.
-pub fn forward(norm: &Norm, x: &[f32], residual: Option<&[f32]>, act: Act, y: &mut [f32]) {
+pub fn forward<T: Element>(norm: &Norm, x: &[T], residual: Option<&[T]>, act: Act, y: &mut [T]) {
     forward_at(Level::current(), norm, x, residual, act, y);
 }
 
@@ -54,7 +60,14 @@ pub fn forward(norm: &Norm, x: &[f32], residual: Option<&[f32]>, act: Act, y: &m
 ///
 /// `y` is the output of the forward pass, read for the activation's mask. Without a residual it
 /// may be `None`: the mask is then recomputed from `x`, which saves a third of the reading.
-pub fn backward_train(norm: &Norm, act: Act, x: &[f32], y: Option<&[f32]>, dy: &[f32], grads: NormGrads) {
+pub fn backward_train<T: Element>(
+    norm: &Norm,
+    act: Act,
+    x: &[T],
+    y: Option<&[T]>,
+    dy: &[T],
+    grads: NormGrads<T>,
+) {
     backward_at(Level::current(), Stats::OfBatch, norm, act, x, y, dy, grads);
 }
 
@@ -62,12 +75,19 @@ pub fn backward_train(norm: &Norm, act: Act, x: &[f32], y: Option<&[f32]>, dy: &
 ///
 /// `x` may be empty where nothing needs it: `y` is given (or there is no activation) and `dgamma`
 /// is not asked for.
-pub fn backward_frozen(norm: &Norm, act: Act, x: &[f32], y: Option<&[f32]>, dy: &[f32], grads: NormGrads) {
+pub fn backward_frozen<T: Element>(
+    norm: &Norm,
+    act: Act,
+    x: &[T],
+    y: Option<&[T]>,
+    dy: &[T],
+    grads: NormGrads<T>,
+) {
     backward_at(Level::current(), Stats::Constant, norm, act, x, y, dy, grads);
 }
 
 /// Sums each channel of `x`, `[rows, c]`, over the rows: the gradient of a bias.
-pub fn channel_sums(x: &[f32], sums: &mut [f32]) {
+pub fn channel_sums<T: Element>(x: &[T], sums: &mut [f32]) {
     channel_sums_at(Level::current(), x, sums);
 }
 
@@ -145,7 +165,7 @@ impl Plan {
     }
 }
 
-fn batch_stats_at(level: Level, x: &[f32], mean: &mut [f32], var: &mut [f32]) {
+fn batch_stats_at<T: Element>(level: Level, x: &[T], mean: &mut [f32], var: &mut [f32]) {
     let c = mean.len();
     assert_eq!(var.len(), c, "mean and variance differ in length");
     let plan = Plan::new(x.len(), c);
@@ -197,7 +217,7 @@ fn batch_stats_at(level: Level, x: &[f32], mean: &mut [f32], var: &mut [f32]) {
     }
 }
 
-fn channel_sums_at(level: Level, x: &[f32], sums: &mut [f32]) {
+fn channel_sums_at<T: Element>(level: Level, x: &[T], sums: &mut [f32]) {
     let plan = Plan::new(x.len(), sums.len());
     let totals = plan.sums(|from, len, [total, _]| {
         let mut columns = vec![0.0; plan.wide];
@@ -211,7 +231,7 @@ fn channel_sums_at(level: Level, x: &[f32], sums: &mut [f32]) {
     sums.iter_mut().zip(totals).for_each(|(s, t)| *s = t as f32);
 }
 
-fn forward_at(level: Level, norm: &Norm, x: &[f32], residual: Option<&[f32]>, act: Act, y: &mut [f32]) {
+fn forward_at<T: Element>(level: Level, norm: &Norm, x: &[T], residual: Option<&[T]>, act: Act, y: &mut [T]) {
     let plan = norm.plan(x.len());
     assert_eq!(y.len(), x.len(), "output and input differ in length");
     assert!(residual.is_none_or(|r| r.len() == x.len()), "residual and input differ in length");
@@ -239,15 +259,15 @@ fn forward_at(level: Level, norm: &Norm, x: &[f32], residual: Option<&[f32]>, ac
 }
 
 #[allow(clippy::too_many_arguments)] // the two public entries and the level of the tests
-fn backward_at(
+fn backward_at<T: Element>(
     level: Level,
     stats: Stats,
     norm: &Norm,
     act: Act,
-    x: &[f32],
-    y: Option<&[f32]>,
-    dy: &[f32],
-    mut grads: NormGrads,
+    x: &[T],
+    y: Option<&[T]>,
+    dy: &[T],
+    mut grads: NormGrads<T>,
 ) {
     let plan = norm.plan(dy.len());
     let c = plan.c;
@@ -392,7 +412,7 @@ impl Norm<'_> {
 
 /// Adds the wide rows of `x` to `sums`, four at a time.
 #[inline(always)]
-fn add_rows(x: &[f32], sums: &mut [f32]) {
+fn add_rows<T: Element>(x: &[T], sums: &mut [f32]) {
     let wide = sums.len();
     let quads = x.chunks_exact(4 * wide);
     let rest = quads.remainder();
@@ -401,31 +421,31 @@ fn add_rows(x: &[f32], sums: &mut [f32]) {
         let (b, rest) = rest.split_at(wide);
         let (c, d) = rest.split_at(wide);
         for ((((s, a), b), c), d) in sums.iter_mut().zip(a).zip(b).zip(c).zip(d) {
-            *s += (*a + *b) + (*c + *d);
+            *s += (a.get() + b.get()) + (c.get() + d.get());
         }
     }
     for row in rest.chunks(wide) {
-        sums.iter_mut().zip(row).for_each(|(s, v)| *s += *v);
+        sums.iter_mut().zip(row).for_each(|(s, v)| *s += v.get());
     }
 }
 
 /// Adds `x - center` and its square to the column sums, two wide rows at a time.
 #[inline(always)]
-fn add_deviations(fma: bool, x: &[f32], center: &[f32], first: &mut [f32], second: &mut [f32]) {
+fn add_deviations<T: Element>(fma: bool, x: &[T], center: &[f32], first: &mut [f32], second: &mut [f32]) {
     let wide = center.len();
     let pairs = x.chunks_exact(2 * wide);
     let rest = pairs.remainder();
     for pair in pairs {
         let (a, b) = pair.split_at(wide);
         for ((((s, q), m), a), b) in first.iter_mut().zip(&mut *second).zip(center).zip(a).zip(b) {
-            let (a, b) = (*a - *m, *b - *m);
+            let (a, b) = (a.get() - *m, b.get() - *m);
             *s += a + b;
             *q = mul_add(fma, a, a, mul_add(fma, b, b, *q));
         }
     }
     for row in rest.chunks(wide) {
         for (((s, q), m), x) in first.iter_mut().zip(&mut *second).zip(center).zip(row) {
-            let d = *x - *m;
+            let d = x.get() - *m;
             *s += d;
             *q = mul_add(fma, d, d, *q);
         }
@@ -433,49 +453,49 @@ fn add_deviations(fma: bool, x: &[f32], center: &[f32], first: &mut [f32], secon
 }
 
 #[inline(always)]
-fn apply(fma: bool, bounds: Bounds, x: &[f32], [mean, scale, shift]: [&[f32]; 3], y: &mut [f32]) {
+fn apply<T: Element>(fma: bool, bounds: Bounds, x: &[T], [mean, scale, shift]: [&[f32]; 3], y: &mut [T]) {
     let wide = scale.len();
     for (y, x) in y.chunks_mut(wide).zip(x.chunks(wide)) {
         for ((y, x), ((m, a), b)) in y.iter_mut().zip(x).zip(mean.iter().zip(scale).zip(shift)) {
-            *y = bounds.clamp(mul_add(fma, *x - *m, *a, *b));
+            *y = T::put(bounds.clamp(mul_add(fma, x.get() - *m, *a, *b)));
         }
     }
 }
 
 #[inline(always)]
-fn apply_add(
+fn apply_add<T: Element>(
     fma: bool,
     bounds: Bounds,
-    x: &[f32],
-    residual: &[f32],
+    x: &[T],
+    residual: &[T],
     [mean, scale, shift]: [&[f32]; 3],
-    y: &mut [f32],
+    y: &mut [T],
 ) {
     let wide = scale.len();
     for ((y, x), r) in y.chunks_mut(wide).zip(x.chunks(wide)).zip(residual.chunks(wide)) {
         let constants = mean.iter().zip(scale).zip(shift);
         for (((y, x), r), ((m, a), b)) in y.iter_mut().zip(x).zip(r).zip(constants) {
-            *y = bounds.clamp(mul_add(fma, *x - *m, *a, *b) + *r);
+            *y = T::put(bounds.clamp(mul_add(fma, x.get() - *m, *a, *b) + r.get()));
         }
     }
 }
 
 #[inline(always)]
-fn mask(bounds: Bounds, out: &[f32], dy: &[f32], masked: &mut [f32]) {
+fn mask<T: Element>(bounds: Bounds, out: &[T], dy: &[T], masked: &mut [T]) {
     for ((m, o), d) in masked.iter_mut().zip(out).zip(dy) {
-        *m = bounds.mask(*o, *d);
+        *m = T::put(bounds.mask(o.get(), d.get()));
     }
 }
 
 /// Adds the masked gradient `g` and `g * (x - mean)` to the column sums.
 #[inline(always)]
 #[allow(clippy::too_many_arguments)] // slices by name: a struct would lose their non-aliasing
-fn add_grads(
+fn add_grads<T: Element>(
     fma: bool,
     bounds: Bounds,
-    x: &[f32],
-    out: &[f32],
-    dy: &[f32],
+    x: &[T],
+    out: &[T],
+    dy: &[T],
     mean: &[f32],
     first: &mut [f32],
     second: &mut [f32],
@@ -484,20 +504,20 @@ fn add_grads(
     for ((x, out), dy) in x.chunks(wide).zip(out.chunks(wide)).zip(dy.chunks(wide)) {
         let sums = first.iter_mut().zip(&mut *second);
         for (((((s, q), x), o), d), m) in sums.zip(x).zip(out).zip(dy).zip(mean) {
-            let g = bounds.mask(*o, *d);
+            let g = bounds.mask(o.get(), d.get());
             *s += g;
-            *q = mul_add(fma, g, *x - *m, *q);
+            *q = mul_add(fma, g, x.get() - *m, *q);
         }
     }
 }
 
 /// As [`add_grads`], with the mask recomputed as `forward` computed it.
 #[inline(always)]
-fn add_grads_x(
+fn add_grads_x<T: Element>(
     fma: bool,
     bounds: Bounds,
-    x: &[f32],
-    dy: &[f32],
+    x: &[T],
+    dy: &[T],
     [mean, scale, shift]: [&[f32]; 3],
     first: &mut [f32],
     second: &mut [f32],
@@ -507,76 +527,76 @@ fn add_grads_x(
         let sums = first.iter_mut().zip(&mut *second);
         let constants = mean.iter().zip(scale).zip(shift);
         for ((((s, q), x), d), ((m, a), b)) in sums.zip(x).zip(dy).zip(constants) {
-            let g = bounds.mask(mul_add(fma, *x - *m, *a, *b), *d);
+            let g = bounds.mask(mul_add(fma, x.get() - *m, *a, *b), d.get());
             *s += g;
-            *q = mul_add(fma, g, *x - *m, *q);
+            *q = mul_add(fma, g, x.get() - *m, *q);
         }
     }
 }
 
 #[inline(always)]
-fn scale_grads(bounds: Bounds, out: &[f32], dy: &[f32], scale: &[f32], dx: &mut [f32]) {
+fn scale_grads<T: Element>(bounds: Bounds, out: &[T], dy: &[T], scale: &[f32], dx: &mut [T]) {
     let wide = scale.len();
     for ((dx, out), dy) in dx.chunks_mut(wide).zip(out.chunks(wide)).zip(dy.chunks(wide)) {
         for (((r, o), d), a) in dx.iter_mut().zip(out).zip(dy).zip(scale) {
-            *r = bounds.mask(*o, *d) * *a;
+            *r = T::put(bounds.mask(o.get(), d.get()) * *a);
         }
     }
 }
 
 #[inline(always)]
-fn scale_grads_x(
+fn scale_grads_x<T: Element>(
     fma: bool,
     bounds: Bounds,
-    x: &[f32],
-    dy: &[f32],
+    x: &[T],
+    dy: &[T],
     [mean, scale, shift]: [&[f32]; 3],
-    dx: &mut [f32],
+    dx: &mut [T],
 ) {
     let wide = scale.len();
     for ((dx, x), dy) in dx.chunks_mut(wide).zip(x.chunks(wide)).zip(dy.chunks(wide)) {
         let constants = mean.iter().zip(scale).zip(shift);
         for (((r, x), d), ((m, a), b)) in dx.iter_mut().zip(x).zip(dy).zip(constants) {
-            *r = bounds.mask(mul_add(fma, *x - *m, *a, *b), *d) * *a;
+            *r = T::put(bounds.mask(mul_add(fma, x.get() - *m, *a, *b), d.get()) * *a);
         }
     }
 }
 
 #[inline(always)]
-fn combine(
+fn combine<T: Element>(
     fma: bool,
     bounds: Bounds,
-    x: &[f32],
-    out: &[f32],
-    dy: &[f32],
+    x: &[T],
+    out: &[T],
+    dy: &[T],
     [scale, mean, slope, offset]: [&[f32]; 4],
-    dx: &mut [f32],
+    dx: &mut [T],
 ) {
     let wide = scale.len();
     let rows = dx.chunks_mut(wide).zip(x.chunks(wide)).zip(out.chunks(wide)).zip(dy.chunks(wide));
     for (((dx, x), out), dy) in rows {
         let constants = scale.iter().zip(mean).zip(slope).zip(offset);
         for ((((r, x), o), d), (((a, m), s), k)) in dx.iter_mut().zip(x).zip(out).zip(dy).zip(constants) {
-            *r = mul_add(fma, bounds.mask(*o, *d), *a, mul_add(fma, *x - *m, *s, *k));
+            *r = T::put(mul_add(fma, bounds.mask(o.get(), d.get()), *a, mul_add(fma, x.get() - *m, *s, *k)));
         }
     }
 }
 
 #[inline(always)]
-fn combine_x(
+fn combine_x<T: Element>(
     fma: bool,
     bounds: Bounds,
-    x: &[f32],
-    dy: &[f32],
+    x: &[T],
+    dy: &[T],
     [mean, scale, shift, slope, offset]: [&[f32]; 5],
-    dx: &mut [f32],
+    dx: &mut [T],
 ) {
     let wide = scale.len();
     for ((dx, x), dy) in dx.chunks_mut(wide).zip(x.chunks(wide)).zip(dy.chunks(wide)) {
         let constants = mean.iter().zip(scale).zip(shift).zip(slope).zip(offset);
         for (((r, x), d), ((((m, a), b), s), k)) in dx.iter_mut().zip(x).zip(dy).zip(constants) {
-            let g = bounds.mask(mul_add(fma, *x - *m, *a, *b), *d);
-            *r = mul_add(fma, g, *a, mul_add(fma, *x - *m, *s, *k));
+            let g = bounds.mask(mul_add(fma, x.get() - *m, *a, *b), d.get());
+            *r = T::put(mul_add(fma, g, *a, mul_add(fma, x.get() - *m, *s, *k)));
         }
     }
 }

@@ -3,9 +3,9 @@
 //! Backward passes gather: each input pixel adds what the windows over it send back, in a fixed
 //! order. That writes every gradient once, needs no zero-fill, and tasks never share a pixel.
 
-use crate::Level;
 use crate::simd::at;
 use crate::threads::{SharedMut, parallel_for};
+use crate::{Element, Level};
 
 /// A pooling window over a map: sizes in pixels, padding on all four sides.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,12 +66,12 @@ impl PoolShape {
 ///
 /// `taps`, where given, receives the winner's place in the window (`ky * kw + kx`, the first of
 /// equals): a byte per output, for [`max_backward`].
-pub fn max_forward(shape: &PoolShape, x: &[f32], y: &mut [f32], taps: Option<&mut [u8]>) {
+pub fn max_forward<T: Element>(shape: &PoolShape, x: &[T], y: &mut [T], taps: Option<&mut [u8]>) {
     max_forward_at(Level::current(), shape, x, y, taps);
 }
 
 /// Sends each output's gradient to the pixel that won its window.
-pub fn max_backward(shape: &PoolShape, taps: &[u8], dy: &[f32], dx: &mut [f32]) {
+pub fn max_backward<T: Element>(shape: &PoolShape, taps: &[u8], dy: &[T], dx: &mut [T]) {
     max_backward_at(Level::current(), shape, taps, dy, dx);
 }
 
@@ -86,14 +86,19 @@ pub fn average_backward(shape: &PoolShape, count_include_pad: bool, dy: &[f32], 
 }
 
 /// Averages `[n, h, w, c]` to `[n, out_h, out_w, c]` over windows that tile the map, as PyTorch's
-/// `AdaptiveAvgPool2d`; `out` = `[1, 1]` is the global average.
-pub fn adaptive_avg_forward([n, h, w, c]: [usize; 4], out: [usize; 2], x: &[f32], y: &mut [f32]) {
+/// `AdaptiveAvgPool2d`; `out` = `[1, 1]` is the global average, in f32 whatever the map is.
+pub fn adaptive_avg_forward<T: Element>([n, h, w, c]: [usize; 4], out: [usize; 2], x: &[T], y: &mut [f32]) {
     let windows = [adaptive(h, out[0]), adaptive(w, out[1])];
     window_mean(Level::current(), Map { n, h, w, c }, &windows, false, x, y);
 }
 
 /// Differentiates [`adaptive_avg_forward`]; the shape is the input's.
-pub fn adaptive_avg_backward([n, h, w, c]: [usize; 4], out: [usize; 2], dy: &[f32], dx: &mut [f32]) {
+pub fn adaptive_avg_backward<T: Element>(
+    [n, h, w, c]: [usize; 4],
+    out: [usize; 2],
+    dy: &[f32],
+    dx: &mut [T],
+) {
     let windows = [adaptive(h, out[0]), adaptive(w, out[1])];
     window_mean_backward(Level::current(), Map { n, h, w, c }, &windows, false, dy, dx);
 }
@@ -138,7 +143,13 @@ fn readers(windows: &[Window], len: usize) -> Vec<Vec<usize>> {
     (0..len).map(|i| (0..windows.len()).filter(|o| reads(i, o)).collect()).collect()
 }
 
-fn max_forward_at(level: Level, shape: &PoolShape, x: &[f32], y: &mut [f32], taps: Option<&mut [u8]>) {
+fn max_forward_at<T: Element>(
+    level: Level,
+    shape: &PoolShape,
+    x: &[T],
+    y: &mut [T],
+    taps: Option<&mut [u8]>,
+) {
     let [oh, ow] = shape.output();
     let PoolShape { n, h, w, c, kernel: [kh, kw], .. } = *shape;
     assert_eq!(x.len(), shape.map().len(), "input and shape differ");
@@ -175,14 +186,14 @@ const BLOCK: usize = 32;
 
 #[inline(always)]
 #[allow(clippy::too_many_arguments)] // slices by name, so that they do not alias
-fn max_row_taps(
-    image: &[f32],
+fn max_row_taps<T: Element>(
+    image: &[T],
     row: &Window,
     columns: &[Window],
     w: usize,
     c: usize,
     kw: usize,
-    y: &mut [f32],
+    y: &mut [T],
     taps: &mut [u8],
 ) {
     for ((y, taps), column) in y.chunks_exact_mut(c).zip(taps.chunks_exact_mut(c)).zip(columns) {
@@ -199,14 +210,14 @@ fn max_row_taps(
 
 #[inline(always)]
 #[allow(clippy::too_many_arguments)] // as above
-fn max_block_taps(
-    image: &[f32],
+fn max_block_taps<T: Element>(
+    image: &[T],
     row: &Window,
     column: &Window,
     w: usize,
     c: usize,
     kw: usize,
-    y: &mut [f32],
+    y: &mut [T],
     taps: &mut [u8],
 ) {
     // Padding: the first pixel wins a window of minus infinities.
@@ -217,18 +228,19 @@ fn max_block_taps(
             let here = ((iy - row.start) * kw + ix - column.start + first) as u32;
             let x = &image[(iy * w + ix) * c..][..y.len()];
             for ((b, t), x) in best.iter_mut().zip(&mut tap).zip(x) {
-                let wins = (*x > *b) | x.is_nan();
-                *b = if wins { *x } else { *b };
+                let x = x.get();
+                let wins = (x > *b) | x.is_nan();
+                *b = if wins { x } else { *b };
                 *t = if wins { here } else { *t };
             }
         }
     }
-    y.iter_mut().zip(best).for_each(|(y, b)| *y = b);
+    y.iter_mut().zip(best).for_each(|(y, b)| *y = T::put(b));
     taps.iter_mut().zip(tap).for_each(|(t, from)| *t = from as u8);
 }
 
 #[inline(always)]
-fn max_row(image: &[f32], row: &Window, columns: &[Window], w: usize, c: usize, y: &mut [f32]) {
+fn max_row<T: Element>(image: &[T], row: &Window, columns: &[Window], w: usize, c: usize, y: &mut [T]) {
     for (y, column) in y.chunks_exact_mut(c).zip(columns) {
         for (block, y) in y.chunks_mut(BLOCK).enumerate() {
             let image = &image[block * BLOCK..];
@@ -241,20 +253,21 @@ fn max_row(image: &[f32], row: &Window, columns: &[Window], w: usize, c: usize, 
 }
 
 #[inline(always)]
-fn max_block(image: &[f32], row: &Window, column: &Window, w: usize, c: usize, y: &mut [f32]) {
+fn max_block<T: Element>(image: &[T], row: &Window, column: &Window, w: usize, c: usize, y: &mut [T]) {
     let mut best = [f32::NEG_INFINITY; BLOCK];
     for iy in row.start..row.end {
         for ix in column.start..column.end {
             let x = &image[(iy * w + ix) * c..][..y.len()];
             for (b, x) in best.iter_mut().zip(x) {
-                *b = if (*x > *b) | x.is_nan() { *x } else { *b };
+                let x = x.get();
+                *b = if (x > *b) | x.is_nan() { x } else { *b };
             }
         }
     }
-    y.iter_mut().zip(best).for_each(|(y, b)| *y = b);
+    y.iter_mut().zip(best).for_each(|(y, b)| *y = T::put(b));
 }
 
-fn max_backward_at(level: Level, shape: &PoolShape, taps: &[u8], dy: &[f32], dx: &mut [f32]) {
+fn max_backward_at<T: Element>(level: Level, shape: &PoolShape, taps: &[u8], dy: &[T], dx: &mut [T]) {
     let [oh, ow] = shape.output();
     let PoolShape { n, h, w, c, kernel: [_, kw], .. } = *shape;
     assert_eq!(dx.len(), shape.map().len(), "gradient and shape differ");
@@ -287,7 +300,7 @@ fn max_backward_at(level: Level, shape: &PoolShape, taps: &[u8], dy: &[f32], dx:
 }
 
 #[inline(always)]
-fn collect_winners(sources: &[(usize, u8)], taps: &[u8], dy: &[f32], dx: &mut [f32]) {
+fn collect_winners<T: Element>(sources: &[(usize, u8)], taps: &[u8], dy: &[T], dx: &mut [T]) {
     for (block, dx) in dx.chunks_mut(BLOCK).enumerate() {
         let (taps, dy) = (&taps[block * BLOCK..], &dy[block * BLOCK..]);
         match dx.len() {
@@ -298,15 +311,15 @@ fn collect_winners(sources: &[(usize, u8)], taps: &[u8], dy: &[f32], dx: &mut [f
 }
 
 #[inline(always)]
-fn collect_block(sources: &[(usize, u8)], taps: &[u8], dy: &[f32], dx: &mut [f32]) {
+fn collect_block<T: Element>(sources: &[(usize, u8)], taps: &[u8], dy: &[T], dx: &mut [T]) {
     let mut sum = [0.0_f32; BLOCK];
     for (from, tap) in sources {
         let (taps, dy) = (&taps[*from..][..dx.len()], &dy[*from..][..dx.len()]);
         for ((s, t), d) in sum.iter_mut().zip(taps).zip(dy) {
-            *s += if *t == *tap { *d } else { 0.0 };
+            *s += if *t == *tap { d.get() } else { 0.0 };
         }
     }
-    dx.iter_mut().zip(sum).for_each(|(d, s)| *d = s);
+    dx.iter_mut().zip(sum).for_each(|(d, s)| *d = T::put(s));
 }
 
 /// Divides by the pixels of a window, with or without the padding.
@@ -315,7 +328,14 @@ fn share(row: &Window, column: &Window, padded: bool) -> f32 {
     1.0 / (size(row) * size(column)) as f32
 }
 
-fn window_mean(level: Level, map: Map, windows: &[Vec<Window>; 2], padded: bool, x: &[f32], y: &mut [f32]) {
+fn window_mean<T: Element>(
+    level: Level,
+    map: Map,
+    windows: &[Vec<Window>; 2],
+    padded: bool,
+    x: &[T],
+    y: &mut [f32],
+) {
     let Map { n, h, w, c } = map;
     let [rows, columns] = windows;
     let (oh, ow) = (rows.len(), columns.len());
@@ -340,8 +360,8 @@ fn window_mean(level: Level, map: Map, windows: &[Vec<Window>; 2], padded: bool,
 }
 
 #[inline(always)]
-fn mean_pixel(
-    image: &[f32],
+fn mean_pixel<T: Element>(
+    image: &[T],
     row: &Window,
     column: &Window,
     w: usize,
@@ -354,20 +374,20 @@ fn mean_pixel(
     for iy in row.start..row.end {
         line.fill(0.0);
         for x in image[(iy * w + column.start) * c..(iy * w + column.end) * c].chunks_exact(c) {
-            line.iter_mut().zip(x).for_each(|(s, x)| *s += *x);
+            line.iter_mut().zip(x).for_each(|(s, x)| *s += x.get());
         }
         y.iter_mut().zip(&*line).for_each(|(y, s)| *y += *s);
     }
     y.iter_mut().for_each(|y| *y *= factor);
 }
 
-fn window_mean_backward(
+fn window_mean_backward<T: Element>(
     level: Level,
     map: Map,
     windows: &[Vec<Window>; 2],
     padded: bool,
     dy: &[f32],
-    dx: &mut [f32],
+    dx: &mut [T],
 ) {
     let Map { n, h, w, c } = map;
     let [rows, columns] = windows;
@@ -380,8 +400,9 @@ fn window_mean_backward(
         let (image, iy) = (index / h, index % h);
         // SAFETY: each task has its own input row.
         let dx = unsafe { dx.part(index * w * c, w * c) };
+        let mut sums = vec![0.0; c];
         for (dx, column_readers) in dx.chunks_exact_mut(c).zip(&column_readers) {
-            dx.fill(0.0);
+            sums.fill(0.0);
             for oy in &row_readers[iy] {
                 for ox in column_readers {
                     let factor = share(&rows[*oy], &columns[*ox], padded);
@@ -389,10 +410,15 @@ fn window_mean_backward(
                     at(
                         level,
                         #[inline(always)]
-                        |_| dx.iter_mut().zip(dy).for_each(|(x, y)| *x += *y * factor),
+                        |_| sums.iter_mut().zip(dy).for_each(|(s, y)| *s += *y * factor),
                     );
                 }
             }
+            at(
+                level,
+                #[inline(always)]
+                |_| dx.iter_mut().zip(&sums).for_each(|(d, s)| *d = T::put(*s)),
+            );
         }
     });
 }

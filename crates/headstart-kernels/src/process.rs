@@ -68,3 +68,47 @@ pub fn note_stop_signals() {
 pub fn stop_signal() -> Option<i32> {
     Some(STOPPED_BY.load(Ordering::Relaxed)).filter(|number| *number != 0)
 }
+
+/// Returns the bytes that the C library's allocator has handed out and not got back; `None` where it does not tell.
+pub fn allocated_bytes() -> Option<u64> {
+    #[cfg(all(target_os = "linux", target_env = "gnu"))]
+    {
+        use std::ffi::{c_char, c_void};
+        /// glibc's `struct mallinfo2`.
+        #[repr(C)]
+        struct Info {
+            before_mapped: [usize; 4],
+            mapped: usize,
+            between: [usize; 2],
+            in_use: usize,
+            after: [usize; 2],
+        }
+        unsafe extern "C" {
+            fn dlsym(handle: *mut c_void, name: *const c_char) -> *mut c_void;
+        }
+        // SAFETY: a null handle is RTLD_DEFAULT, and the name ends in zero.
+        let found = unsafe { dlsym(std::ptr::null_mut(), c"mallinfo2".as_ptr()) };
+        // Looked up at run time: the C library has it since 2.33 only.
+        if found.is_null() {
+            return None;
+        }
+        // SAFETY: `mallinfo2` has had this signature since it came to be, takes no arguments, and is thread-safe.
+        let info = unsafe { std::mem::transmute::<*mut c_void, extern "C" fn() -> Info>(found)() };
+        Some((info.in_use + info.mapped) as u64)
+    }
+    #[cfg(not(all(target_os = "linux", target_env = "gnu")))]
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn the_allocator_s_count_follows_a_large_buffer() {
+        let Some(before) = super::allocated_bytes() else { return };
+        let buffer = std::hint::black_box(vec![1_u8; 256 << 20]);
+        let more = super::allocated_bytes().unwrap().saturating_sub(before);
+        // Other tests run beside this one.
+        assert!(more > 200 << 20, "{more}");
+        drop(buffer);
+    }
+}

@@ -2,6 +2,8 @@
 
 use std::cell::RefCell;
 
+use crate::Element;
+
 /// One cache line, so that a `Vec` of them is aligned to it.
 #[derive(Clone, Copy)]
 #[repr(C, align(64))]
@@ -53,19 +55,19 @@ pub(crate) fn with_usize<R>(len: usize, use_it: impl FnOnce(&mut [usize]) -> R) 
     result
 }
 
-/// Makes `len` floats of unspecified value, for a kernel to overwrite.
+/// Makes `len` numbers of unspecified value, for a kernel to overwrite.
 ///
 /// Zeroing every output costs as much memory traffic as writing it. Builds with debug assertions fill it
 /// with NaN, so that tests show a kernel that leaves a gap.
-pub fn buffer(len: usize) -> Vec<f32> {
-    let mut values: Vec<f32> = Vec::with_capacity(len);
+pub fn buffer<T: Element>(len: usize) -> Vec<T> {
+    let mut values: Vec<T> = Vec::with_capacity(len);
     let start = values.as_mut_ptr();
     if cfg!(debug_assertions) {
-        values.resize(len, f32::NAN);
+        values.resize(len, T::NAN);
         return values;
     }
-    // SAFETY: the capacity is `len`. To the compiler the assembly may have written any floats to the memory
-    // behind `start`, so it is initialised; it is ordinary memory of the allocator, which holds some value.
+    // SAFETY: the capacity is `len`. To the compiler the assembly may have written anything to the memory
+    // behind `start`, and any bits are a value, so it is initialised; it is ordinary memory of the allocator, which holds some value.
     unsafe {
         std::arch::asm!("/* {0} */", in(reg) start, options(nostack, preserves_flags));
         values.set_len(len);

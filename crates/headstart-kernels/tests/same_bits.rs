@@ -3,7 +3,7 @@
 use headstart_kernels::conv::ConvShape;
 use headstart_kernels::norm::{self, Norm, NormGrads};
 use headstart_kernels::threads::parallel_for;
-use headstart_kernels::{Act, attention, depthwise, gate, layer_norm, loss, optim, pool};
+use headstart_kernels::{Act, attention, depthwise, gate, half, layer_norm, loss, optim, pool};
 use std::sync::Mutex;
 
 fn values(len: usize, seed: usize) -> Vec<f32> {
@@ -70,6 +70,32 @@ fn at_any_thread_count() {
         let mut dweight = vec![0.0; 9 * c];
         depthwise::backward_weight(&shape, &x, &dy, &mut dweight);
         dweight
+    });
+    same("weight gradient in bf16", || {
+        let shape = ConvShape {
+            n: 5,
+            h: 28,
+            w: 28,
+            c_in: 64,
+            c_out: 80,
+            kh: 3,
+            kw: 3,
+            stride: [1, 1],
+            pad: [1; 4],
+            groups: 1,
+        };
+        let narrow = |values: Vec<f32>| {
+            let mut half = vec![0; values.len()];
+            half::bf16::from_f32(&values, &mut half);
+            half
+        };
+        let (x, dy) = (narrow(values(shape.x_len(), 3)), narrow(values(shape.y_len(), 4)));
+        let mut dweight = vec![0.0; shape.w_len()];
+        half::backward_weight(&shape, &x, &dy, &mut dweight);
+        let (mut sums, mut mean, mut var) = (vec![0.0; 80], vec![0.0; 80], vec![0.0; 80]);
+        norm::channel_sums(&dy, &mut sums);
+        norm::batch_stats(&dy, &mut mean, &mut var);
+        [dweight, sums, mean, var].concat()
     });
     same("sum of squares", || vec![optim::sum_of_squares(&x) as f32]);
     same("cross-entropy", || {

@@ -3,5 +3,12 @@
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
 
+pub mod audit_page;
+mod findings;
+pub mod html;
 pub mod page;
 pub mod plot;
+pub mod svg;
+mod tasks;
+pub mod thumb;
+pub mod trust;

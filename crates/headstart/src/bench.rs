@@ -6,7 +6,7 @@ use burn::Tensor;
 use burn::module::Module;
 use burn::tensor::{Device, TensorData};
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::fast::Precision;
 use crate::models::layers::Map;
 use crate::models::tap::Tap;
@@ -65,10 +65,18 @@ impl Bench {
         Ok(Self { run: Box::new(run), pictures: batch })
     }
 
-    /// A step of SGD with momentum on the whole network, BatchNorm on batch statistics.
-    pub fn step(model: &str, batch: usize, size: usize) -> Result<Self> {
+    /// A step of SGD with momentum on the whole network, BatchNorm on batch statistics; in f32, or on bf16 maps.
+    pub fn step(model: &str, batch: usize, size: usize, precision: Precision) -> Result<Self> {
         let network = Network::new(model, &ModelOptions::new(CLASSES), &Device::flex())?.init(0);
         network.check_size(size, size)?;
+        let half = precision == Precision::Bf16 && network.trains_half(0);
+        if precision != Precision::F32 && !half {
+            return Err(Error::BadRecipe {
+                place: "--precision".into(),
+                what: format!("{model} does not train in {}", precision.name()),
+                hint: "networks of convolutions, BatchNorm and pooling train in bf16, all in f32".into(),
+            });
+        }
         let set = groups::resolve(&["all".to_string()], BatchNormPolicy::Train, &network)?;
         let mut network = Some(groups::apply(&set, network.train()));
         let mut optimizer = Optimizer::new(OptimizerSpec::Sgd { momentum: 0.9, weight_decay: 1e-4 });
@@ -78,6 +86,7 @@ impl Bench {
             let lesson = Lesson {
                 first: 0,
                 input: Flow::Map(Map::from_nhwc(x.clone())),
+                half,
                 goal: targets(&labels, CLASSES, 0.0),
                 weights: None,
                 focal: None,

@@ -14,10 +14,14 @@ use serde_json::{Value, json};
 
 use crate::error::{Error, Result};
 use crate::image::Pipeline;
+use crate::models::lora::Adapter;
 use crate::models::spec::InputSpec;
 use crate::models::{Dialect, ModelOptions, Network, PadType};
 use crate::pretrained::{self, HeadRule};
+use crate::task::{Reading, Scale, Task};
 use crate::weights::{self, Entry, StateDict, safetensors};
+
+mod adapter;
 
 const VERSION: u32 = 1;
 
@@ -28,12 +32,14 @@ pub struct Bundle {
     pub path: PathBuf,
     /// The network, for inference.
     pub network: Network,
-    /// Class names, in the order of the logits.
+    /// Names of classes, labels or targets, in the order of the outputs.
     pub classes: Vec<String>,
     /// What to do to a picture.
     pub pipeline: Pipeline,
     /// Divisor of the logits that makes probabilities honest.
     pub temperature: f64,
+    /// How outputs become answers.
+    pub reading: Reading,
 }
 
 /// What goes into a bundle.
@@ -49,6 +55,10 @@ pub struct Contents<'a> {
     pub input: &'a InputSpec,
     /// Temperature fitted on validation.
     pub temperature: f64,
+    /// How outputs become answers.
+    pub reading: &'a Reading,
+    /// Adapters to write beside the weights they are a part of.
+    pub adapter: Option<&'a Adapter>,
     /// The resolved recipe.
     pub recipe: &'a str,
     /// Scores, as JSON.
@@ -72,6 +82,38 @@ struct Card {
     classes: Vec<String>,
     pipeline: String,
     temperature: f64,
+    #[serde(default, skip_serializing_if = "Task::is_classify")]
+    task: Task,
+    /// Of labels, the probabilities from which they are named.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    thresholds: Vec<f64>,
+    /// Of targets, their means and deviations over the training pictures.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    scales: Vec<Scale>,
+}
+
+impl Card {
+    /// Says how outputs become answers, or what contradicts itself.
+    fn reading(&self) -> std::result::Result<Reading, String> {
+        let (n, thresholds, scales) = (self.classes.len(), &self.thresholds, &self.scales);
+        let wanted = match self.task {
+            Task::Classify => (0, 0),
+            Task::Multilabel => (n, 0),
+            Task::Regress => (0, n),
+        };
+        if (thresholds.len(), scales.len()) != wanted {
+            let found = format!("{} thresholds and {} scales", thresholds.len(), scales.len());
+            return Err(format!("{found} for {n} outputs of {}", self.task.noun()));
+        }
+        if scales.iter().any(|s| !(s.mean.is_finite() && s.std.is_finite() && s.std > 0.0)) {
+            return Err("a scale is not a finite mean with a positive deviation".into());
+        }
+        Ok(match self.task {
+            Task::Classify => Reading::Class,
+            Task::Multilabel => Reading::Labels { thresholds: thresholds.clone() },
+            Task::Regress => Reading::Numbers { scales: scales.clone() },
+        })
+    }
 }
 
 /// Reads timm's word for a padding.
@@ -144,6 +186,15 @@ impl Contents<'_> {
             classes: self.classes.to_vec(),
             pipeline: self.pipeline.to_string(),
             temperature: self.temperature,
+            task: self.reading.task(),
+            thresholds: match self.reading {
+                Reading::Labels { thresholds } => thresholds.clone(),
+                _ => Vec::new(),
+            },
+            scales: match self.reading {
+                Reading::Numbers { scales } => scales.clone(),
+                _ => Vec::new(),
+            },
         };
         let pretty =
             |value: &Value| serde_json::to_string_pretty(value).expect("JSON from plain data") + "\n";
@@ -157,6 +208,9 @@ impl Contents<'_> {
         ];
         let dict = state_dict(self.network, exchange_dialect(self.network), self.source);
         safetensors::write(&folder.join("model.safetensors"), &dict)?;
+        if let Some(adapter) = self.adapter {
+            adapter::write(&folder.join("adapter"), adapter, self.network)?;
+        }
         for (name, text) in files {
             let path = folder.join(name);
             fs::write(&path, text).map_err(Error::write(&path))?;
@@ -179,8 +233,23 @@ fn replace(fresh: &Path, folder: &Path) -> Result<()> {
         }
         return Err(Error::write(folder)(e));
     }
-    if had_one {
-        fs::remove_dir_all(&old).map_err(Error::write(&old))?;
+    sweep(folder)
+}
+
+/// Removes what this and earlier, killed, attempts left beside the finished folder.
+fn sweep(folder: &Path) -> Result<()> {
+    let (Some(parent), Some(stem)) = (folder.parent(), folder.file_stem()) else { return Ok(()) };
+    let parent = if parent.as_os_str().is_empty() { Path::new(".") } else { parent };
+    for entry in fs::read_dir(parent).map_err(Error::read(parent))? {
+        let path = entry.map_err(Error::read(parent))?.path();
+        let extension = path.extension().unwrap_or_default().to_string_lossy();
+        let attempt = ["old-", "new-"].iter().any(|prefix| {
+            let id = extension.strip_prefix(prefix).unwrap_or_default();
+            !id.is_empty() && id.bytes().all(|b| b.is_ascii_digit())
+        });
+        if attempt && path.file_stem() == Some(stem) {
+            fs::remove_dir_all(&path).map_err(Error::write(&path))?;
+        }
     }
     Ok(())
 }
@@ -236,6 +305,30 @@ fn first_conv(network: &Network) -> String {
 }
 
 impl Bundle {
+    /// Returns the network with a last layer that answers in the targets' own units, for tools that know nothing of
+    /// scales; for other tasks the network as it is.
+    pub fn in_units(&self) -> Network {
+        let Reading::Numbers { scales } = &self.reading else { return self.network.clone() };
+        let (network, head) = (self.network.clone(), self.network.groups().last().expect("a head"));
+        let params = network.params();
+        let last = params
+            .iter()
+            .rfind(|p| head.owns(&p.name) && p.shape.len() == 2)
+            .expect("a head ends in a layer");
+        let layer = last.name.trim_end_matches("weight").to_string();
+        let mut old: std::collections::HashMap<String, Vec<f32>> =
+            network.state_of(&|name| name.starts_with(&layer)).into_iter().map(|(n, _, v)| (n, v)).collect();
+        network.assign(&mut |name, shape| {
+            let mut values = old.remove(name)?;
+            let each = values.len() / shape[0];
+            for (row, scale) in values.chunks_mut(each).zip(scales) {
+                let shift = if shape.len() == 1 { scale.mean } else { 0.0 };
+                row.iter_mut().for_each(|v| *v = (shift + scale.std * f64::from(*v)) as f32);
+            }
+            Some(values)
+        })
+    }
+
     /// Reads a bundle.
     pub fn open(path: &Path) -> Result<Self> {
         let bad = |reason: String| Error::BadBundle { path: path.to_path_buf(), reason };
@@ -261,6 +354,7 @@ impl Bundle {
         if !(card.temperature > 0.0 && card.temperature.is_finite()) {
             return Err(bad(format!("`bundle.json`: the temperature {} is not positive", card.temperature)));
         }
+        let reading = card.reading().map_err(|e| bad(format!("`bundle.json`: {e}")))?;
         let pipeline: Pipeline = card.pipeline.parse().map_err(garbled)?;
         let Some((height, width)) = pipeline.output_size() else {
             return Err(bad(format!("`bundle.json`: `{pipeline}` leaves pictures in different sizes")));
@@ -281,6 +375,7 @@ impl Bundle {
             classes: card.classes,
             pipeline,
             temperature: card.temperature,
+            reading,
         })
     }
 }

@@ -7,22 +7,28 @@
 #![warn(missing_docs)]
 
 pub mod advise;
+pub mod audit;
 pub mod bench;
 pub mod bundle;
 pub mod clip;
 pub mod data;
 pub mod error;
+pub mod evidence;
 pub mod fast;
 pub mod image;
+pub mod machine;
 pub mod metrics;
 pub mod models;
 pub mod npy;
 pub mod pretrained;
 pub mod rng;
+pub mod scored;
 pub mod session;
 pub mod sources;
+pub mod study;
 pub mod sweep;
 pub mod synth;
+pub mod task;
 pub mod train;
 pub mod transfer;
 pub mod weights;
@@ -43,4 +49,9 @@ pub fn catch_stop_signals() {
 /// Tells whether a signal asked the process to stop.
 pub fn stop_requested() -> bool {
     headstart_kernels::process::stop_signal().is_some()
+}
+
+/// Returns the bytes the allocator has handed out; `None` where it does not tell.
+pub(crate) fn allocated_bytes() -> Option<u64> {
+    headstart_kernels::process::allocated_bytes()
 }

@@ -1,37 +1,45 @@
 //! The main job end to end: photos and a backbone in, a run folder with a bundle out.
 
+mod phases;
+mod receipt;
+
 use std::fs;
-use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
+use crate::audit::Audit;
 use crate::bundle::Contents;
 use crate::clip::{HeadPlan, with_head};
-use crate::data::{Dataset, OnUnreadable, Sample, Split, SplitConfig, Unreadable, check_files};
+use crate::data::{Dataset, OnUnreadable, Sample, Split, SplitConfig, Unreadable, inspect_files};
 use crate::error::{Error, Result};
+use crate::evidence::{Evidence, kept_bits};
 use crate::fast::Precision;
 use crate::image::Pipeline;
 use crate::metrics::{accuracy, calibration, confusion::Confusion, interval};
 use crate::models::Network;
+use crate::scored::{Scored, scored};
 use crate::sources::Backbone;
+use crate::task::TaskSpec;
 use crate::train::fit::logits;
-use crate::train::groups::resolve;
+use crate::train::objective::suit;
 use crate::train::observer::{EpochRecord, Event, Observer};
 use crate::train::prefix::{CacheLimits, hex};
-use crate::train::recipe::Phase;
 use crate::train::reinit::reinit;
 use crate::train::tensorboard::Board;
 use crate::train::views::Views;
-use crate::train::{Job, Photos, Recipe, fit};
-use crate::weights::write_atomically;
+use crate::train::{Job, Photos, Recipe, fit, memory};
+use phases::{check_phases, freeze};
+use receipt::{weights_hash, write_log};
 
 /// What to do.
 #[derive(Debug)]
 pub struct Request {
     /// Folder or manifest.
     pub data: PathBuf,
+    /// What the photos are labelled for, where that is not left to a manifest's columns.
+    pub task: TaskSpec,
     /// The plan, not resolved yet.
     pub recipe: Recipe,
     /// Groups or patterns frozen in every phase.
@@ -44,6 +52,10 @@ pub struct Request {
     pub resume: bool,
     /// Whether unreadable photos are an error.
     pub strict: bool,
+    /// A list of files to leave out.
+    pub exclude: Option<PathBuf>,
+    /// How often to save within an epoch; `None` saves after each epoch only.
+    pub checkpoint_every: Option<Duration>,
     /// Why the recipe was chosen, for the receipt, where a measurement chose it.
     pub advice: Option<Value>,
 }
@@ -60,7 +72,7 @@ pub struct Report {
     /// Index of the epoch whose weights were kept.
     pub best_epoch: usize,
     /// Scores of those weights on the validation photos.
-    pub scores: Scores,
+    pub scores: Scored,
     /// Photos left out, with reasons.
     pub unreadable: Vec<Unreadable>,
     /// What the user should know about the data and the weights.
@@ -71,6 +83,10 @@ pub struct Report {
     pub frozen: usize,
     /// Seconds in all.
     pub seconds: f64,
+    /// What the page shows besides scores.
+    pub evidence: Evidence,
+    /// Why training ended before its plan, if it did; scores and bundle are those of the best epoch until then.
+    pub failure: Option<Error>,
 }
 
 /// How good a classifier is on labelled photos.
@@ -185,14 +201,20 @@ pub fn run(request: Request, backbone: &Backbone, observer: &mut dyn Observer) -
         file: Some(out.join("split.csv")),
         ..Default::default()
     };
-    let mut data = Dataset::open(&request.data, &config)?;
+    let mut data = Dataset::open_as(&request.data, &config, &request.task)?;
     let refuse = if request.strict { OnUnreadable::Refuse } else { OnUnreadable::LeaveOut };
-    let unreadable = check_files(&mut data, refuse, &|_, _| {})?;
+    let excluded = data.exclude_list(request.exclude.as_deref())?;
+    let (unreadable, seen) = inspect_files(&mut data, refuse, &|_, _| {})?;
+    let audit = Audit::of_dataset(&data, seen, &unreadable);
     if data.val.is_empty() {
         return Err(nothing_to_validate(&request.data, config.file.as_deref()));
     }
     let why = request.advice.as_ref().and_then(|a| a["why"].as_str().map(String::from));
     let mut notes: Vec<String> = why.into_iter().chain(data.notes.iter().cloned()).collect();
+    notes.push(audit.line());
+    if let Some(list) = request.exclude.as_deref().filter(|_| !excluded.is_empty()) {
+        notes.push(format!("left out {} pictures by `{}`", excluded.len(), list.display()));
+    }
     for bad in &unreadable {
         notes.push(format!("left out `{}`: {}", bad.path.display(), bad.reason));
     }
@@ -200,6 +222,7 @@ pub fn run(request: Request, backbone: &Backbone, observer: &mut dyn Observer) -
 
     let mut recipe = request.recipe;
     recipe.resolve(&backbone.input);
+    suit(&mut recipe, data.task)?;
     let head: HeadPlan = recipe.head.parse()?;
     let network = if recipe.pretrained {
         let (network, report) = with_head(backbone, &classes, head, recipe.seed)?;
@@ -215,18 +238,20 @@ pub fn run(request: Request, backbone: &Backbone, observer: &mut dyn Observer) -
     for note in &notes {
         observer.event(Event::Note(note));
     }
-    let digest = data.digest()?;
+    let (digest, scales) = (data.digest()?, data.scales());
     let part = |split: Split, pipeline: &str| {
-        photos(
-            data.part(split),
-            pipeline,
-            recipe.seed,
-            recipe.batch_size,
-            &format!("{digest} {}", split.name()),
-        )
+        let content = format!("{digest} {}", split.name());
+        let set = photos(data.part(split), pipeline, recipe.seed, recipe.batch_size, &content)?;
+        Ok::<_, Error>(set.with_truth(data.truth(split, &scales)))
     };
     let (train, val) = (part(Split::Train, &recipe.train)?, part(Split::Val, &recipe.eval)?);
+    let trainable = recipe.phases.iter().map(|phase| phase.trainable_parameters(&network));
+    let trainable = trainable.collect::<Result<Vec<_>>>()?;
     recipe.views = Views::Count(recipe.views.count(train.len()));
+    if let Some(tight) = memory::check(&recipe, &network, &train)? {
+        observer.event(Event::Note(&tight));
+        notes.push(tight);
+    }
     let job = Job {
         recipe: &recipe,
         train: &train,
@@ -234,6 +259,7 @@ pub fn run(request: Request, backbone: &Backbone, observer: &mut dyn Observer) -
         key: key(&recipe, &digest, &network),
         checkpoint: Some(checkpoint.clone()),
         resume: request.resume,
+        every: request.checkpoint_every,
         limits: CacheLimits::usual(&out),
     };
     let mut board = Board::new(&out, request.resume, observer);
@@ -251,26 +277,32 @@ pub fn run(request: Request, backbone: &Backbone, observer: &mut dyn Observer) -
         recipe.phases[*phase].lr_find = false;
     }
 
-    let scores = score(&outcome.network, &val, &classes)?;
-    if recipe.precision != Precision::F32 {
-        let narrow = outcome.history[outcome.best_epoch].top1;
+    let scores = scored(&outcome.network, &val, &classes, None)?;
+    let best = &outcome.history[outcome.best_epoch];
+    let phase = &recipe.phases[best.phase];
+    if recipe.precision != Precision::F32 && phase.set(&outcome.network)?.first_group > 0 {
+        let (name, narrow) = best.headline();
         let text = format!(
-            "validation top-1 {narrow:.4} with the frozen part in {:?}, {:.4} in f32, which is what the bundle runs",
-            recipe.precision, scores.top1
+            "validation {name} {narrow:.4} with the frozen part in {}, {:.4} in f32, which is what the bundle runs",
+            recipe.precision.name(),
+            scores.headline().1
         );
         observer.event(Event::Note(&text));
         notes.push(text);
     }
     let source = recipe.pretrained.then_some(&backbone.weights);
-    let frozen = source.map_or(0, |s| kept_bits(&outcome.network, s));
+    let kept = kept_bits(&outcome.network, source);
+    let frozen = kept.iter().map(|k| k.same).sum();
     let seconds = started.elapsed().as_secs_f64();
     let receipt = json!({
         "headstart": env!("CARGO_PKG_VERSION"),
         "model": backbone.row.name,
         "weights": if recipe.pretrained { backbone.origin.as_str() } else { "random" },
         "data_sha256": digest,
-        "pictures": {"train": train.len(), "val": val.len(), "unreadable": unreadable.len()},
+        "pictures": {"train": train.len(), "val": val.len(), "unreadable": unreadable.len(), "excluded": excluded.len()},
+        "classes": audit.classes,
         "tensors_equal_to_source": frozen,
+        "trainable_parameters": trainable,
         "seed": recipe.seed,
         "cores": std::thread::available_parallelism().map_or(1, usize::from),
         "advice": request.advice,
@@ -283,7 +315,9 @@ pub fn run(request: Request, backbone: &Backbone, observer: &mut dyn Observer) -
         classes: &classes,
         pipeline: &pipeline,
         input: &backbone.input,
-        temperature: scores.temperature,
+        temperature: scores.temperature(),
+        reading: &scores.reading(),
+        adapter: outcome.adapter.as_ref(),
         recipe: &recipe.to_toml(),
         metrics: scores.to_json(),
         receipt,
@@ -291,7 +325,11 @@ pub fn run(request: Request, backbone: &Backbone, observer: &mut dyn Observer) -
     };
     contents.save(&out.join("bundle"))?;
     write_log(&out, &outcome.history)?;
+    let shown = (&outcome.network, &val, scores.classes());
+    let evidence = Evidence::new(audit, digest, excluded, kept, shown, pipeline.clone())?;
     Ok(Report {
+        evidence,
+        failure: outcome.failure,
         out,
         pictures: (train.len(), val.len()),
         history: outcome.history,
@@ -303,42 +341,6 @@ pub fn run(request: Request, backbone: &Backbone, observer: &mut dyn Observer) -
         seconds,
         recipe,
     })
-}
-
-/// Takes the names under `patterns` out of every phase.
-fn freeze(recipe: &mut Recipe, patterns: &[String], network: &Network) -> Result<()> {
-    if patterns.is_empty() {
-        return Ok(());
-    }
-    let policy = crate::train::groups::BatchNormPolicy::Train;
-    let frozen = resolve(patterns, policy, network).map_err(|e| e.within("--freeze"))?.params;
-    for phase in &mut recipe.phases {
-        let all = resolve(&phase.trainable, policy, network).map_err(|e| e.within(&place(phase)))?.params;
-        phase.trainable = all.difference(&frozen).cloned().collect();
-        if phase.trainable.is_empty() {
-            return Err(Error::BadRecipe {
-                place: "--freeze".into(),
-                what: format!("nothing is left to train in phase `{}`", phase.name),
-                hint: "freeze less".into(),
-            });
-        }
-    }
-    Ok(())
-}
-
-/// Names a phase in an error.
-fn place(phase: &Phase) -> String {
-    format!("phase `{}`", phase.name)
-}
-
-/// Finds what is wrong with a later phase before the first one costs its hours.
-fn check_phases(recipe: &Recipe, network: &Network) -> Result<()> {
-    for phase in &recipe.phases {
-        let named = |e: Error| e.within(&place(phase));
-        resolve(&phase.trainable, phase.batch_norm, network).map_err(named)?;
-        phase.rates(network).map_err(named)?;
-    }
-    Ok(())
 }
 
 fn nothing_to_validate(data: &Path, split: Option<&Path>) -> Error {
@@ -359,12 +361,6 @@ pub fn set_rate(recipe: &mut Recipe, lr: f64) {
     }
 }
 
-/// Hashes the weights file; none for random weights and for the built-in backbone, which the version names.
-fn weights_hash(backbone: &Backbone, pretrained: bool) -> Result<Option<String>> {
-    let file = &backbone.weights.source;
-    if pretrained && file.is_file() { crate::data::file_sha256(file).map(Some) } else { Ok(None) }
-}
-
 /// Identifies a run: recipe, pictures and starting weights.
 fn key(recipe: &Recipe, digest: &str, network: &Network) -> String {
     use sha2::{Digest, Sha256};
@@ -373,22 +369,4 @@ fn key(recipe: &Recipe, digest: &str, network: &Network) -> String {
     hash.update(digest);
     network.hash_into(&mut hash, |_| true);
     hex(&hash.finalize())
-}
-
-/// Counts the tensors whose values are those of the source, bit for bit.
-fn kept_bits(network: &Network, source: &crate::weights::StateDict) -> usize {
-    let bits = |v: &[f32]| v.iter().map(|x| x.to_bits()).collect::<Vec<_>>();
-    let dialects = crate::models::all_dialects(network);
-    let same = |name: &str, values: &[f32]| {
-        dialects.iter().any(|d| {
-            source.get(&network.foreign(*d, name)).is_some_and(|e| bits(&e.to_f32()) == bits(values))
-        })
-    };
-    network.state().iter().filter(|(name, _, values)| same(name, values)).count()
-}
-
-fn write_log(out: &Path, history: &[EpochRecord]) -> Result<()> {
-    let path = out.join("metrics.jsonl");
-    let lines: String = history.iter().map(|r| serde_json::to_string(r).expect("numbers") + "\n").collect();
-    write_atomically(&path, |out| out.write_all(lines.as_bytes()))
 }

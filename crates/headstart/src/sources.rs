@@ -75,6 +75,22 @@ impl Backbone {
         Ok(found)
     }
 
+    /// Opens what the user named; if nothing, a network that reads photos well without downloading it: ResNet-18 where
+    /// it is cached already, else the built-in one.
+    pub fn at_hand(wanted: &Wanted, progress: &mut dyn Progress) -> Result<Self> {
+        if wanted.model.is_some() || wanted.weights.is_some() {
+            return Self::open(wanted, progress);
+        }
+        let mut env = Env::from_process();
+        env.offline = Some("HF_HUB_OFFLINE".into());
+        let mut found = match Self::registered("resnet18", TextWish::None, &Cache::new(env), progress) {
+            Ok(cached) => cached,
+            Err(_) => return Self::open(wanted, progress),
+        };
+        found.adjust(wanted)?;
+        Ok(found)
+    }
+
     /// Resolves a network to be trained from random weights: nothing is downloaded or read.
     pub fn blank(wanted: &Wanted) -> Result<Self> {
         if let Some(weights) = &wanted.weights {

@@ -53,6 +53,7 @@ impl Setup {
             key: "test".into(),
             checkpoint: checkpoint.map(|name| root.join(name)),
             resume,
+            every: None,
             limits: CacheLimits { memory: 1 << 30, disk: 1 << 30, folder: root.to_path_buf() },
         };
         f(&job)
@@ -220,4 +221,14 @@ fn a_sweep_leaves_every_bit_as_it_was() {
     let (_, again) = sweep(LrFind::default()).unwrap();
     assert_eq!(again.points, found.points);
     assert!(sweep(LrFind { start: 1.0, end: 0.1, ..LrFind::default() }).is_err());
+}
+
+#[test]
+fn every_recipe_of_the_repository_parses() {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../recipes");
+    let files: Vec<_> = std::fs::read_dir(folder).unwrap().map(|file| file.unwrap().path()).collect();
+    assert!(files.len() >= 7, "{files:?}");
+    for file in files {
+        headstart::train::Recipe::open(file.to_str().unwrap()).unwrap();
+    }
 }

@@ -41,6 +41,17 @@ impl Setup {
         memory: u64,
         observer: &mut dyn Observer,
     ) -> Result<Outcome> {
+        self.fit(start(), checkpoint, resume, memory, observer)
+    }
+
+    fn fit(
+        &self,
+        network: Network,
+        checkpoint: Option<&str>,
+        resume: bool,
+        memory: u64,
+        observer: &mut dyn Observer,
+    ) -> Result<Outcome> {
         let root = self.folder.path();
         let pipeline = |text: &str| text.parse().unwrap();
         let train = Photos::new(files(root, "train"), pipeline(&self.recipe.train), 7, 8, "train");
@@ -52,9 +63,10 @@ impl Setup {
             key: "test".into(),
             checkpoint: checkpoint.map(|name| root.join(name)),
             resume,
+            every: None,
             limits: CacheLimits { memory, disk: 1 << 30, folder: root.to_path_buf() },
         };
-        fit(&job, start(), observer)
+        fit(&job, network, observer)
     }
 }
 
@@ -132,6 +144,50 @@ fn a_killed_run_resumes_to_the_same_bits() {
         assert_eq!(resumed.network.state(), whole.network.state(), "resumed after epoch {epochs}");
         assert_eq!(resumed.best_epoch, whole.best_epoch);
     }
+}
+
+/// The tail on bf16 maps: other bits than in f32, a loss close by, and the same bits after a kill.
+#[test]
+fn bf16_trains_the_rest_and_resumes_to_the_same_bits() {
+    let wide = Setup::new(&two_phases()).run(None, false, 1 << 30, &mut Silent).unwrap();
+    let setup = Setup::new(&format!("precision = \"bf16\"\n{}", two_phases()));
+    let whole = setup.run(Some("whole"), false, 1 << 30, &mut Silent).unwrap();
+    let loss = |outcome: &Outcome| outcome.history.last().unwrap().train_loss;
+    assert!((loss(&whole) / loss(&wide) - 1.0).abs() < 0.15, "{} in f32, {}", loss(&wide), loss(&whole));
+    assert_ne!(whole.network.state(), wide.network.state());
+    let killed = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+        setup.run(Some("killed"), false, 1 << 30, &mut Killer { epochs: 4 })
+    }));
+    assert!(killed.is_err());
+    let resumed = setup.run(Some("killed"), true, 1 << 30, &mut Silent).unwrap();
+    assert_eq!(resumed.network.state(), whole.network.state());
+}
+
+/// Collects what the user is told.
+#[derive(Default)]
+struct Notes(Vec<String>);
+
+impl Observer for Notes {
+    fn event(&mut self, event: Event<'_>) {
+        if let Event::Note(text) = event {
+            self.0.push(text.to_string());
+        }
+    }
+}
+
+#[test]
+fn layers_that_train_in_f32_whatever_is_asked_say_so() {
+    let phase = "[[phase]]\nepochs = 1\ntrainable = [\"all\"]\nlr = 1e-3\n";
+    let setup = Setup::new(&format!("precision = \"bf16\"\n{PIPES}{phase}"));
+    let notes = |model: &str| {
+        let mut notes = Notes::default();
+        let network = Network::new(model, &ModelOptions::new(2), &Device::flex()).unwrap().init(3);
+        setup.fit(network, None, false, 1 << 30, &mut notes).unwrap();
+        notes.0
+    };
+    assert_eq!(notes("headstart_nano"), [""; 0]);
+    let told = notes("mobilenetv3_small_100");
+    assert!(told.iter().any(|n| n.contains("mobilenetv3_small_100 from stem on trains in f32")), "{told:?}");
 }
 
 #[test]

@@ -20,7 +20,7 @@ pub struct Bench {
     /// Side of the pictures.
     #[arg(long, default_value_t = 224)]
     pub size: usize,
-    /// Number format of `forward` and `prefix`.
+    /// Number format of `forward` and `prefix`; of the maps of `step`, `f32` or `bf16`.
     #[arg(long, default_value = "f32", value_parser = precision)]
     pub precision: Precision,
     /// How often to measure, after two runs that do not count.

@@ -1,6 +1,10 @@
 //! The command line, as data. No logic.
 
+mod audit;
 mod bench;
+mod lr_find;
+mod study;
+mod task;
 mod zero_shot;
 
 use std::path::PathBuf;
@@ -9,7 +13,11 @@ use clap::{Parser, Subcommand};
 use headstart::fast::Precision;
 use headstart::train::views::Views;
 
+pub use audit::Audit;
 pub use bench::{Bench, Work};
+pub use lr_find::LrFindArgs;
+pub use study::Study;
+pub use task::TaskArgs;
 pub use zero_shot::ZeroShot;
 
 /// Transfer learning for images: photos and a pretrained network in, a classifier you can trust out.
@@ -31,9 +39,9 @@ pub enum Command {
     /// Run the main job on a small drawn picture set and the built-in backbone.
     #[command(after_help = "Example:\n  headstart demo --out runs/demo")]
     Demo(Demo),
-    /// Train a classifier on a folder of photos.
+    /// Train a network on a folder of photos, or on a table of labels or numbers.
     #[command(
-        after_help = "Examples:\n  headstart fit photos/ --model resnet18 --recipe head\n  headstart fit photos/ --model resnet18 --weights resnet18.safetensors --recipe finetune --out runs/bees"
+        after_help = "Examples:\n  headstart fit photos/ --model resnet18 --recipe head\n  headstart fit photos/ --model resnet18 --weights resnet18.safetensors --recipe finetune --out runs/bees\n  headstart fit apples.csv --model resnet18 --targets diameter,weight"
     )]
     Fit(Fit),
     /// Sweep the learning rate and suggest one.
@@ -46,6 +54,16 @@ pub enum Command {
         after_help = "Examples:\n  headstart advise photos/ --model resnet18\n  headstart advise photos/ --model resnet18 --model mobilenetv2_100\n  headstart fit photos/ --model resnet18 --recipe auto"
     )]
     Advise(Advise),
+    /// Fit several recipes to several sets of photos, a few seeds each, and show which one suits which.
+    #[command(
+        after_help = "Example:\n  headstart study bees/ cells/ --model resnet18 --recipe head,finetune,scratch --seeds 0,1,2 --size 128"
+    )]
+    Study(Study),
+    /// Look for what would spoil a training: unreadable files, copies, class conflicts, wrong labels.
+    #[command(
+        after_help = "Examples:\n  headstart audit photos/ --report audit.html\n  headstart audit photos/ --model resnet18 --fix-list leave-out.csv\n  headstart fit photos/ --exclude leave-out.csv\n\nExit codes: 0 nothing serious, 1 something serious (unreadable files, copies across parts, class conflicts), 2 could not run."
+    )]
+    Audit(Audit),
     /// Measure a bundle, or a network with its original classes, on labelled photos.
     #[command(
         after_help = "Examples:\n  headstart evaluate runs/bees photos/\n  headstart evaluate resnet18.safetensors imagenet/val --model resnet18"
@@ -76,7 +94,9 @@ pub enum Command {
     #[command(after_help = "Example:\n  headstart models resnet")]
     Models(Models),
     /// List the layers of a network by checkpoint name.
-    #[command(after_help = "Example:\n  headstart describe resnet18 --freeze 'layer4.*'")]
+    #[command(
+        after_help = "Examples:\n  headstart describe resnet18 --freeze 'layer4.*'\n  headstart describe vit_small_patch16_224 --recipe finetune --classes 5"
+    )]
     Describe(Describe),
     /// Download and verify weights.
     #[command(after_help = "Example:\n  headstart pull resnet18.a1_in1k")]
@@ -129,8 +149,11 @@ pub struct Demo {
 
 #[derive(Debug, clap::Args)]
 pub struct Fit {
-    /// `root/{train,val}/CLASS/*`, `root/CLASS/*`, or a CSV manifest.
+    /// `root/{train,val}/CLASS/*`, `root/CLASS/*`, or a CSV manifest: `file_name` with `label`, `labels` (`red|tall`), a
+    /// column of 0 and 1 for each label, or columns of numbers.
     pub data: PathBuf,
+    #[command(flatten)]
+    pub task: TaskArgs,
     #[command(flatten)]
     pub model: ModelArgs,
     /// `auto`, `head`, `finetune`, `scratch`, or a TOML file.
@@ -152,7 +175,8 @@ pub struct Fit {
     /// Pictures a step.
     #[arg(long)]
     pub batch_size: Option<usize>,
-    /// Number format of the frozen prefix: `f32`, `bf16`, or `int8` fitted to the photos.
+    /// Number format of the frozen prefix: `f32`, `bf16`, or `int8` fitted to the photos. With `bf16` the rest trains
+    /// on bf16 maps, too, where its layers are convolutions, BatchNorm and pooling; weights stay f32.
     #[arg(long, value_parser = precision)]
     pub precision: Option<Precision>,
     /// Augmented views cached for a frozen prefix: a number, or `auto` by the number of pictures.
@@ -173,6 +197,12 @@ pub struct Fit {
     /// Make unreadable photos an error.
     #[arg(long)]
     pub strict: bool,
+    /// CSV of files to leave out, as `audit --fix-list` writes it.
+    #[arg(long)]
+    pub exclude: Option<PathBuf>,
+    /// Save within an epoch this often; 0 saves after each epoch only.
+    #[arg(long, default_value_t = 10.0, value_name = "N", value_parser = minutes)]
+    pub checkpoint_minutes: f64,
     /// Print the plan and train nothing.
     #[arg(long)]
     pub explain: bool,
@@ -195,41 +225,11 @@ impl Lr {
 }
 
 #[derive(Debug, clap::Args)]
-pub struct LrFindArgs {
-    /// `root/{train,val}/CLASS/*`, `root/CLASS/*`, or a CSV manifest.
-    pub data: PathBuf,
-    #[command(flatten)]
-    pub model: ModelArgs,
-    /// Recipe whose pictures, head, optimizer and batches are used: a built-in one or a TOML file.
-    #[arg(long, default_value = "head")]
-    pub recipe: String,
-    /// Groups or name patterns to train; those of the recipe's last phase by default.
-    #[arg(long, num_args = 1.., value_delimiter = ',')]
-    pub groups: Vec<String>,
-    /// First rate.
-    #[arg(long, default_value_t = 1e-7)]
-    pub start: f64,
-    /// Rate after the last step.
-    #[arg(long, default_value_t = 10.0)]
-    pub end: f64,
-    /// Batches.
-    #[arg(long, default_value_t = 100)]
-    pub steps: usize,
-    /// Pictures a step.
-    #[arg(long)]
-    pub batch_size: Option<usize>,
-    /// Seed of every random choice.
-    #[arg(long)]
-    pub seed: Option<u64>,
-    /// Folder for `lr-find.png` and `lr-find.jsonl`.
-    #[arg(long, default_value = "runs/lr-find")]
-    pub out: PathBuf,
-}
-
-#[derive(Debug, clap::Args)]
 pub struct Advise {
     /// `root/{train,val}/CLASS/*`, `root/CLASS/*`, or a CSV manifest.
     pub data: PathBuf,
+    #[command(flatten)]
+    pub task: TaskArgs,
     /// Networks to compare, as `headstart models` lists them.
     #[arg(long, short)]
     pub model: Vec<String>,
@@ -332,6 +332,9 @@ pub struct Describe {
     /// Show these groups or name patterns as frozen.
     #[arg(long)]
     pub freeze: Vec<String>,
+    /// Show what the last phase of a recipe trains, and how much each phase does: a built-in one or a TOML file.
+    #[arg(long, conflicts_with = "freeze")]
+    pub recipe: Option<String>,
     /// Number of classes of the head.
     #[arg(long, default_value_t = 1000)]
     pub classes: usize,
@@ -369,5 +372,12 @@ fn precision(text: &str) -> Result<Precision, String> {
         "bf16" => Ok(Precision::Bf16),
         "int8" => Ok(Precision::Int8),
         _ => Err("one of `f32`, `bf16`, `int8`".into()),
+    }
+}
+
+fn minutes(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(value) if (0.0..=1e6).contains(&value) => Ok(value),
+        _ => Err("a number of minutes from 0 up".into()),
     }
 }

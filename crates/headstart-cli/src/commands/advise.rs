@@ -5,9 +5,11 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use headstart::advise::decide::Choice;
+use headstart::advise::rows::{self, RowAdvice};
 use headstart::advise::{self, Advice, Settings};
 use headstart::error::{Error, Result};
 use headstart::sources::{Backbone, TextWish, Wanted};
+use headstart::task::{Task, TaskSpec};
 use headstart::train::Recipe;
 use serde_json::{Value, json};
 
@@ -23,12 +25,21 @@ pub fn advise(a: &Advise, io: Output) -> Result<ExitCode> {
     let settings = Settings { pictures: a.pictures.max(20), seed: a.seed, val_share: a.val_share };
     let mut bars = Bars::new(io.quiet);
     let mut all = Vec::new();
+    let mut others = Vec::new();
+    let spec = TaskSpec::from(&a.task);
+    let task = rows::task_of(&a.data, &spec)?;
     for i in 0..a.model.len().max(a.weights.len()).max(1) {
         let (model, weights) = (a.model.get(i).cloned(), a.weights.get(i).cloned());
         let text = TextWish::Preferred;
         let wanted = Wanted { model, weights, size: a.size, text, ..Wanted::default() };
         let backbone = Backbone::open(&wanted, &mut bars)?;
-        all.push(advise::advise(&a.data, &backbone, settings, &mut bars)?);
+        match task {
+            Task::Classify => all.push(advise::advise(&a.data, &backbone, settings, &mut bars)?),
+            _ => others.push(rows::advise((&a.data, &spec), &backbone, settings, &mut bars)?),
+        }
+    }
+    if task != Task::Classify {
+        return Ok(of_rows(others, io));
     }
     // By what the recommended recipe is expected to give.
     let expected =
@@ -51,6 +62,41 @@ pub fn advise(a: &Advise, io: Output) -> Result<ExitCode> {
         },
     );
     Ok(code)
+}
+
+/// Shows advice for labels or numbers, the best network first.
+fn of_rows(mut all: Vec<RowAdvice>, io: Output) -> ExitCode {
+    all.sort_by(|a, b| b.probe.total_cmp(&a.probe));
+    let best = &all[0];
+    let document = || {
+        let mut document = json!(best);
+        document["others"] = json!(all[1..]);
+        document
+    };
+    io.show(document, || {
+        println!("{}\n", best.why);
+        let rows: Vec<Vec<String>> = (best.outlooks.iter())
+            .map(|(choice, score)| {
+                let mark = if *choice == best.choice { "recommended" } else { "" };
+                vec![choice.words().to_string(), format!("{score:.3}"), mark.to_string()]
+            })
+            .collect();
+        table::print(&["recipe", &format!("expected {}", best.score), ""], &[false, true, false], &rows);
+        println!();
+        let row = |a: &RowAdvice| {
+            let (low, high) = a.interval95;
+            let numbers = [a.probe_earlier, a.control_probe].map(|v| format!("{v:.3}"));
+            [
+                vec![a.weights.clone(), format!("{:.3}", a.probe), format!("{low:.2}–{high:.2}")],
+                numbers.to_vec(),
+            ]
+            .concat()
+        };
+        let header = ["network", "probe", "95 %", "before the last stage", "random weights"];
+        table::print(&header, &[false, true, true, true, true], &all.iter().map(row).collect::<Vec<_>>());
+        println!("\nmeasured on {} pictures in {:.0} s", best.pictures, best.seconds);
+    });
+    if best.choice == Choice::CollectMore { ExitCode::from(1) } else { ExitCode::SUCCESS }
 }
 
 /// One line a network, best first.
@@ -126,8 +172,13 @@ pub fn choose(a: &Fit, backbone: &Backbone, out: &Path, bars: &mut Bars) -> Resu
         serde_json::from_str(&text)
             .map_err(|e| Error::BadBundle { path: file.clone(), reason: format!("it is garbled: {e}") })?
     } else {
-        let settings = Settings { pictures: 4000, seed: a.seed.unwrap_or(0), val_share: a.val_share };
-        json!(advise::advise(&a.data, backbone, settings, bars)?)
+        let settings =
+            Settings { pictures: Settings::BEFORE_A_FIT, seed: a.seed.unwrap_or(0), val_share: a.val_share };
+        let spec = TaskSpec::from(&a.task);
+        match rows::task_of(&a.data, &spec)? {
+            Task::Classify => json!(advise::advise(&a.data, backbone, settings, bars)?),
+            _ => json!(rows::advise((&a.data, &spec), backbone, settings, bars)?),
+        }
     };
     let why = advice["why"].as_str().unwrap_or_default();
     let Some(text) = advice["recipe"].as_str() else {

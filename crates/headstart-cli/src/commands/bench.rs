@@ -18,7 +18,7 @@ pub fn bench(a: &args::Bench, io: Output) -> Result<ExitCode> {
     let mut bench = match a.work {
         Work::Forward => Bench::forward(&a.model, a.batch, a.size, false, a.precision)?,
         Work::Prefix => Bench::forward(&a.model, a.batch, a.size, true, a.precision)?,
-        Work::Step => Bench::step(&a.model, a.batch, a.size)?,
+        Work::Step => Bench::step(&a.model, a.batch, a.size, a.precision)?,
         Work::Decode => decode(a)?,
     };
     if a.paced {

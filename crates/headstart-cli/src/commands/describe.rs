@@ -1,12 +1,15 @@
 //! `headstart models` and `headstart describe`.
 
+use std::collections::BTreeSet;
 use std::process::ExitCode;
 
 use burn::tensor::Device;
 use headstart::error::{Error, Result};
 use headstart::models::spec::Place;
 use headstart::models::{self, ModelOptions, Network};
+use headstart::train::Recipe;
 use headstart::train::groups::{BatchNormPolicy, resolve};
+use headstart::train::recipe::Phase;
 use serde_json::json;
 
 use super::Output;
@@ -74,11 +77,23 @@ pub fn describe(a: &Describe, io: Output) -> Result<ExitCode> {
             hint: "use 1 to 1000000".into(),
         });
     }
-    let network = Network::new(&a.model, &ModelOptions::new(a.classes), &Device::flex())?;
-    let frozen = if a.freeze.is_empty() {
-        Default::default()
-    } else {
-        resolve(&a.freeze, BatchNormPolicy::Train, &network)?.params
+    let plan = a.recipe.as_deref().map(Recipe::open).transpose()?;
+    let mut options = ModelOptions::new(a.classes);
+    if let Some(plan) = &plan {
+        options.head = plan.head.parse()?;
+    }
+    let network = Network::new(&a.model, &options, &Device::flex())?;
+    let total =
+        network.params().iter().filter(|p| !p.buffer).map(|p| p.shape.iter().product::<usize>()).sum();
+    let View { network, frozen, phases } = match plan {
+        Some(plan) => of_recipe(plan, network)?,
+        None => {
+            let frozen = match a.freeze.is_empty() {
+                true => BTreeSet::new(),
+                false => resolve(&a.freeze, BatchNormPolicy::Train, &network)?.params,
+            };
+            View { network, frozen, phases: Vec::new() }
+        }
     };
     let params = network.params();
     let kind = |name: &str, shape: &[usize]| match (shape.len(), name.rsplit('.').next().unwrap_or("")) {
@@ -100,14 +115,15 @@ pub fn describe(a: &Describe, io: Output) -> Result<ExitCode> {
             (p, kind(&p.name, &p.shape), group, state)
         })
         .collect();
-    let total: usize = params.iter().filter(|p| !p.buffer).map(|p| p.shape.iter().product::<usize>()).sum();
     let trains: usize =
         (rows.iter().filter(|r| r.3 == "trains")).map(|r| r.0.shape.iter().product::<usize>()).sum();
     let document = || {
         let layers = rows.iter().map(|(p, kind, group, state)| {
             json!({"name": p.name, "type": kind, "shape": p.shape, "group": group, "state": state})
         });
+        let phases = phases.iter().map(|(name, count)| json!({"name": name, "trainable": count}));
         json!({"model": network.row().name, "params": total, "trainable": trains,
+               "phases": phases.collect::<Vec<_>>(),
                "groups": network.groups().iter().map(|g| &g.name).collect::<Vec<_>>(), "layers": layers.collect::<Vec<_>>()})
     };
     io.show(document, || {
@@ -120,7 +136,33 @@ pub fn describe(a: &Describe, io: Output) -> Result<ExitCode> {
             .collect();
         let header = ["name", "type", "shape", "numbers", "group", "state"];
         table::print(&header, &[false, false, false, true, false, false], &lines);
-        println!("\n{} parameters, {} of them trainable", table::count(total), table::count(trains));
+        println!("\n{} parameters, {} trainable", table::count(total), table::count(trains));
+        for (name, count) in &phases {
+            let share = 100.0 * *count as f64 / total as f64;
+            println!("phase `{name}` trains {}, {share:.2} %", table::count(*count));
+        }
     });
     Ok(ExitCode::SUCCESS)
+}
+
+/// What there is to show of a network.
+struct View {
+    /// With the adapters of a recipe's last phase.
+    network: Network,
+    /// What that phase, or the user, freezes.
+    frozen: BTreeSet<String>,
+    /// Phases, and the number of parameters each trains.
+    phases: Vec<(String, usize)>,
+}
+
+fn of_recipe(mut plan: Recipe, network: Network) -> Result<View> {
+    plan.expand(&network)?;
+    let count = |phase: &Phase| Ok((phase.name.clone(), phase.trainable_parameters(&network)?));
+    let phases = plan.phases.iter().map(count).collect::<Result<Vec<_>>>()?;
+    let last = plan.phases.last().expect("checked with the recipe");
+    let trains = last.set(&network)?.params;
+    let network = if let Some(lora) = &last.lora { lora.attach(network, 0)? } else { network };
+    let all = network.params().into_iter().map(|p| p.name);
+    let frozen = all.filter(|name| !trains.contains(name)).collect();
+    Ok(View { network, frozen, phases })
 }

@@ -10,6 +10,7 @@ use headstart::models::{HeadSpec, frozen, host_values};
 use headstart::npy;
 use headstart::session::photos;
 use headstart::sources::{Backbone, Wanted};
+use headstart::task::Task;
 use headstart::train::{Recipe, prefix};
 use headstart::weights::{Entry, StateDict, safetensors};
 use serde_json::json;
@@ -53,10 +54,16 @@ pub fn embed(a: &Embed, io: Output) -> Result<ExitCode> {
     match format {
         Some("npy") => npy::write(&a.output, &[n, width], &all)?,
         _ => {
-            let labels: Vec<i64> = samples.iter().map(|s| s.label as i64).collect();
             let mut dict = StateDict::new(&a.output);
             dict.insert("embeddings", Entry::from_f32(&[n, width], &all));
-            dict.insert("labels", Entry::from_i64(&[n], &labels));
+            if data.task == Task::Classify {
+                let labels: Vec<i64> = samples.iter().map(|s| s.label as i64).collect();
+                dict.insert("labels", Entry::from_i64(&[n], &labels));
+            } else {
+                // A row of 0 and 1 for the labels, or of numbers in their own units.
+                let rows = samples.iter().flat_map(|s| data.rows[s.label].iter().map(|v| *v as f32));
+                dict.insert("targets", Entry::from_f32(&[n, data.classes.len()], &rows.collect::<Vec<_>>()));
+            }
             let files: Vec<_> = samples.iter().map(|s| s.path.display().to_string()).collect();
             dict.metadata.insert("files".into(), json!(files).to_string());
             dict.metadata.insert("classes".into(), json!(data.classes.names()).to_string());

@@ -24,7 +24,7 @@ pub fn export(a: &Export, io: Output) -> Result<ExitCode> {
             hint: "name another folder".into(),
         });
     }
-    let network = &bundle.network;
+    let network = &bundle.in_units();
     if !network.options().head.is_linear() {
         return Err(Error::BadModel {
             what: format!("the head `{}` has no counterpart in {}", network.options().head, a.names),

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use headstart::clip::HeadPlan;
 use headstart::error::{Error, Result};
@@ -9,13 +10,16 @@ use headstart::models::spec::InputSpec;
 use headstart::session::{self, Report, Request};
 use headstart::sources::{Backbone, TextWish, Wanted};
 use headstart::synth::write_flowers;
+use headstart::task::TaskSpec;
 use headstart::train::Recipe;
 use headstart_web::page;
 use serde_json::json;
 
 use super::{Output, advise};
 use crate::args::{Demo, Fit, Lr};
+use crate::render::error;
 use crate::render::progress::Bars;
+use crate::render::scores;
 
 pub fn fit(a: &Fit, io: Output) -> Result<ExitCode> {
     headstart::catch_stop_signals();
@@ -54,12 +58,15 @@ pub fn fit(a: &Fit, io: Output) -> Result<ExitCode> {
     }
     let request = Request {
         data: a.data.clone(),
+        task: TaskSpec::from(&a.task),
         recipe,
         freeze: a.freeze.clone(),
         val_share: a.val_share,
         out,
         resume: a.resume,
         strict: a.strict,
+        exclude: a.exclude.clone(),
+        checkpoint_every: every(a.checkpoint_minutes),
         advice,
     };
     finish(&session::run(request, &backbone, &mut bars)?, &backbone, io)
@@ -100,15 +107,23 @@ pub fn demo(a: &Demo, io: Output) -> Result<ExitCode> {
     let backbone = Backbone::open(&Wanted::default(), &mut bars)?;
     let request = Request {
         data: pictures,
+        task: TaskSpec::classify(),
         recipe,
         freeze: vec![],
         val_share: 0.2,
         out: a.out.clone(),
         resume: false,
         strict: true,
+        exclude: None,
+        checkpoint_every: None,
         advice: None,
     };
     finish(&session::run(request, &backbone, &mut bars)?, &backbone, io)
+}
+
+/// Minutes between two checkpoints; 0 is none within an epoch.
+fn every(minutes: f64) -> Option<Duration> {
+    (minutes > 0.0).then(|| Duration::from_secs_f64(60.0 * minutes))
 }
 
 /// Names the run folder after what is run.
@@ -137,19 +152,23 @@ fn finish(report: &Report, backbone: &Backbone, io: Output) -> Result<ExitCode> 
             .collect::<Vec<_>>()
             .into();
         all["tensors_equal_to_source"] = json!(report.frozen);
+        all["excluded"] = json!(report.evidence.excluded);
+        all["audit"] = json!(report.evidence.audit.findings);
+        all["failure"] = json!(report.failure.as_ref().map(ToString::to_string));
         all["notes"] = json!(report.notes);
         all["seconds"] = json!(report.seconds);
         all
     };
     io.show(document, || {
-        let (low, high) = report.scores.interval;
+        let (name, value, interval) = report.scores.headline();
+        let interval = interval.map_or(String::new(), |(l, h)| format!(" (95 % interval {l:.3}–{h:.3})"));
         println!(
-            "top-1 {:.4} (95 % interval {low:.3}–{high:.3}) on {} validation photos, from epoch {} `{}`",
-            report.scores.top1,
+            "{name} {value:.4}{interval} on {} validation photos, from epoch {} `{}`",
             report.pictures.1,
             report.best_epoch + 1,
             best.phase_name
         );
+        scores::print(&report.scores);
         for bad in &report.unreadable {
             println!("left out `{}`: {}", bad.path.display(), bad.reason);
         }
@@ -161,7 +180,10 @@ fn finish(report: &Report, backbone: &Backbone, io: Output) -> Result<ExitCode> 
             report.out.join("report.html").display()
         );
     });
-    Ok(ExitCode::SUCCESS)
+    let Some(failure) = &report.failure else { return Ok(ExitCode::SUCCESS) };
+    // The bundle of the best epoch is there, but the plan was not carried out.
+    error::show(failure, false);
+    Ok(ExitCode::from(2))
 }
 
 fn origin(backbone: &Backbone) -> String {

@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use headstart::error::{Error, Result};
 use headstart::sources::{Backbone, Wanted};
 use headstart::sweep::sweep;
+use headstart::task::TaskSpec;
 use headstart::train::Recipe;
 use headstart::train::groups::Rate;
 use headstart::train::lr_find::{LrFind, Sweep};
@@ -40,7 +41,8 @@ pub fn lr_find(a: &LrFindArgs, io: Output) -> Result<ExitCode> {
     let wanted = Wanted::from(&a.model);
     let backbone =
         if recipe.pretrained { Backbone::open(&wanted, &mut bars)? } else { Backbone::blank(&wanted)? };
-    let sweep = sweep(&a.data, recipe, &phase, &backbone, settings, &a.out, &mut bars)?;
+    let sweep =
+        sweep((&a.data, &TaskSpec::from(&a.task)), recipe, &phase, &backbone, settings, &a.out, &mut bars)?;
     drop(bars);
     write(&a.out, &sweep)?;
     let s = sweep.suggestions;

@@ -1,6 +1,7 @@
 //! One file a command: arguments to library calls to output.
 
 mod advise;
+mod audit;
 mod bench;
 mod describe;
 mod embed;
@@ -12,6 +13,7 @@ mod lr_find;
 mod predict;
 mod pretrain;
 mod pull;
+mod study;
 mod zero_shot;
 
 use std::process::ExitCode;
@@ -29,6 +31,8 @@ pub fn run(args: &Args) -> Result<ExitCode> {
         Command::Fit(a) => fit::fit(a, io),
         Command::LrFind(a) => lr_find::lr_find(a, io),
         Command::Advise(a) => advise::advise(a, io),
+        Command::Study(a) => study::study(a, io),
+        Command::Audit(a) => audit::audit(a, io),
         Command::Evaluate(a) => evaluate::evaluate(a, io),
         Command::Predict(a) => predict::predict(a, io),
         Command::ZeroShot(a) => zero_shot::zero_shot(a, io),

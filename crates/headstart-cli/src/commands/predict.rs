@@ -1,4 +1,4 @@
-//! `headstart predict`: ranked labels by name.
+//! `headstart predict`: ranked classes, the labels above their thresholds, or numbers; by name.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -9,8 +9,10 @@ use headstart::error::Result;
 use headstart::image::{self, Key, Pipeline};
 use headstart::metrics::calibration::softmax;
 use headstart::models::Network;
+use headstart::task::{Reading, logistic, unscale};
 use headstart::train::photos::Batch;
 use headstart::train::prefix;
+use headstart_web::plot::text::number;
 use serde_json::{Value, json};
 
 use super::Output;
@@ -18,8 +20,8 @@ use crate::args::Predict;
 use crate::render::error;
 
 pub fn predict(a: &Predict, io: Output) -> Result<ExitCode> {
-    let Bundle { network, classes, pipeline, temperature, .. } = &Bundle::open(&a.bundle)?;
-    let namer = Namer { network, classes, pipeline, temperature: *temperature };
+    let Bundle { network, classes, pipeline, temperature, reading, .. } = &Bundle::open(&a.bundle)?;
+    let namer = Namer { network, classes, pipeline, temperature: *temperature, reading };
     let (found, failed) = name_photos(&namer, &a.files, a.top, io);
     io.show(|| json!({ "predictions": found }), || {});
     Ok(if failed { ExitCode::from(2) } else { ExitCode::SUCCESS })
@@ -31,6 +33,7 @@ pub struct Namer<'a> {
     pub classes: &'a [String],
     pub pipeline: &'a Pipeline,
     pub temperature: f64,
+    pub reading: &'a Reading,
 }
 
 /// Ranks the labels of each photo, printing them unless JSON is wanted; tells whether a photo could not be read.
@@ -54,17 +57,52 @@ pub fn name_photos(by: &Namer<'_>, files: &[PathBuf], top: usize, io: Output) ->
         by.pipeline.apply(&picture, Key::default(), &mut x);
         let logits = prefix::run(by.network, groups, Batch { x, n: 1, h, w }, &Device::flex()).flat();
         let row: Vec<f32> = headstart::models::host_values(&logits);
-        let mut ranked: Vec<(f64, &String)> =
-            softmax(&row, by.temperature).into_iter().zip(by.classes).collect();
-        ranked.sort_by(|a, b| b.0.total_cmp(&a.0));
-        ranked.truncate(top.max(1));
+        let answer = answer(&row, by, top);
         if !io.json {
-            let parts: Vec<String> =
-                ranked.iter().map(|(p, name)| format!("{name} {:.1} %", p * 100.0)).collect();
-            println!("{}: {}", file.display(), parts.join(", "));
+            println!("{}: {}", file.display(), answer.text);
         }
-        let labels: Vec<_> = ranked.iter().map(|(p, name)| json!({"label": name, "score": p})).collect();
-        found.push(json!({"file": file, "labels": labels}));
+        let mut document = json!({"file": file});
+        document[answer.key] = answer.json;
+        found.push(document);
     }
     (found, failed)
+}
+
+/// What a network says of a picture.
+struct Answer {
+    text: String,
+    key: &'static str,
+    json: Value,
+}
+
+fn answer(row: &[f32], by: &Namer<'_>, top: usize) -> Answer {
+    let ranked = |probabilities: Vec<f64>| {
+        let mut all: Vec<(f64, usize)> = probabilities.into_iter().zip(0..).collect();
+        all.sort_by(|a, b| b.0.total_cmp(&a.0));
+        all
+    };
+    let (found, none) = match by.reading {
+        Reading::Class => {
+            let mut found = ranked(softmax(row, by.temperature));
+            found.truncate(top.max(1));
+            (found, "")
+        }
+        Reading::Labels { thresholds } => {
+            let mut found = ranked(row.iter().map(|x| logistic(f64::from(*x))).collect());
+            found.retain(|(p, label)| *p >= thresholds[*label]);
+            (found, "no label")
+        }
+        Reading::Numbers { scales } => {
+            let values: Vec<f64> = unscale(row, scales);
+            let named = || by.classes.iter().zip(&values);
+            let text: Vec<String> = named().map(|(name, v)| format!("{name} {}", number(*v))).collect();
+            let json = named().map(|(name, v)| (name.clone(), json!(v))).collect::<serde_json::Map<_, _>>();
+            return Answer { text: text.join(", "), key: "values", json: json.into() };
+        }
+    };
+    let name = |label: usize| &by.classes[label];
+    let parts: Vec<String> = found.iter().map(|(p, c)| format!("{} {:.1} %", name(*c), p * 100.0)).collect();
+    let text = if parts.is_empty() { none.to_string() } else { parts.join(", ") };
+    let labels = found.iter().map(|(p, c)| json!({"label": name(*c), "score": p})).collect::<Vec<_>>();
+    Answer { text, key: "labels", json: labels.into() }
 }

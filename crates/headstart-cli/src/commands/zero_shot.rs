@@ -13,6 +13,7 @@ use headstart::metrics::{accuracy, interval};
 use headstart::models::frozen;
 use headstart::session::{photos, score};
 use headstart::sources::{Backbone, TextWish, Wanted};
+use headstart::task::Reading;
 use headstart::train::Recipe;
 use serde_json::json;
 
@@ -43,8 +44,13 @@ pub fn zero_shot(a: &ZeroShot, io: Output) -> Result<ExitCode> {
     });
     let Some(mut data) = data else {
         let pipeline: Pipeline = recipe.eval.parse()?;
-        let namer =
-            Namer { network: &network, classes: &names.labels, pipeline: &pipeline, temperature: 1.0 };
+        let namer = Namer {
+            network: &network,
+            classes: &names.labels,
+            pipeline: &pipeline,
+            temperature: 1.0,
+            reading: &Reading::Class,
+        };
         let (found, failed) = name_photos(&namer, &a.what, a.top, io);
         io.show(
             || {

@@ -2,4 +2,5 @@
 
 pub mod error;
 pub mod progress;
+pub mod scores;
 pub mod table;

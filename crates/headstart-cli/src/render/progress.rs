@@ -32,6 +32,19 @@ impl Bars {
         self.bar.as_ref().expect("just made")
     }
 
+    /// Shows how many of something are done.
+    pub fn counted(&mut self, what: &str, done: usize, all: usize) {
+        if self.quiet {
+            return;
+        }
+        let bar = self.bar(all as u64, what, "files");
+        // Threads report out of order.
+        bar.set_position(bar.position().max(done as u64));
+        if done == all {
+            self.close();
+        }
+    }
+
     fn close(&mut self) {
         if let Some(bar) = self.bar.take() {
             bar.finish_and_clear();
@@ -77,12 +90,12 @@ impl Observer for Bars {
             }
             Event::EpochEnded(r) => {
                 self.close();
+                let (name, value) = r.headline();
                 self.say(&format!(
-                    "  epoch {:>3}  train loss {:.4}  val loss {:.4}  top-1 {:.4}  {:.1} s",
+                    "  epoch {:>3}  train loss {:.4}  val loss {:.4}  {name} {value:.4}  {:.1} s",
                     r.epoch + 1,
                     r.train_loss,
                     r.val_loss,
-                    r.top1,
                     r.seconds
                 ));
             }

@@ -47,10 +47,11 @@ fn frozen_tensors_keep_type_and_bytes() {
     assert_eq!(bundle.get("conv1.weight").unwrap().dtype, Dtype::F16);
     assert_ne!(bundle.get("fc.weight").unwrap().bytes, source.get("fc.weight").unwrap().bytes);
     // What trains moves; what `--freeze` names does not.
-    let fit = ["fit", "photos", "--recipe", "finetune", "--epochs", "1", "--views", "1", "--out", "tuned"];
-    place.json(
-        &[&fit[..], &from[..], &["--freeze", "stem", "--freeze", "layer1.*", "--batch-size", "8"]].concat(),
-    );
+    // One phase, so that the kept epoch is one that trained everything.
+    let all = "batch_size = 8\n[[phase]]\nepochs = 1\ntrainable = [\"all\"]\nbatch_norm = \"freeze-stats\"\nlr = 1e-4\n";
+    std::fs::write(place.path("all.toml"), all).unwrap();
+    let fit = ["fit", "photos", "--recipe", "all.toml", "--out", "tuned"];
+    place.json(&[&fit[..], &from[..], &["--freeze", "stem", "--freeze", "layer1.*"]].concat());
     let bundle = weights::read(&place.path("tuned/bundle/model.safetensors")).unwrap();
     for (name, entry) in
         source.iter().filter(|(name, _)| name.starts_with("layer1.") || name.starts_with("conv1."))

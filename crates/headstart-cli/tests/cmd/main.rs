@@ -3,7 +3,10 @@
 mod guided;
 mod happy;
 mod kept;
+mod light;
 mod refused;
+mod tables;
+mod trusted;
 mod zero_shot;
 
 use std::fs;

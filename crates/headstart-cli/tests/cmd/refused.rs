@@ -299,3 +299,12 @@ fn a_damaged_bundle_is_named() {
     place.refused(&["predict", "run", photo], &["`run`", "no `bundle.json`"]);
     place.refused(&["predict", "nowhere", photo], &["`nowhere` does not exist"]);
 }
+
+#[test]
+fn a_step_in_a_format_the_layers_do_not_have_is_refused() {
+    let place = Place::new();
+    for (model, precision) in [("headstart_nano", "int8"), ("seresnet18", "bf16")] {
+        let words = [model, precision, "hint: "];
+        place.refused(&["bench", "step", "--model", model, "--precision", precision, "--size", "32"], &words);
+    }
+}

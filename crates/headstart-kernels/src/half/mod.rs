@@ -1,27 +1,41 @@
-//! Inference on bf16 activations: half the memory traffic of f32 and twice the products a cycle.
+//! Layers on bf16 activations: half the memory traffic of f32 and twice the products a cycle.
 //!
-//! Maps are NHWC and contiguous, as `u16` bit patterns; weights are rounded to bf16 once, sums are f32.
-//! Where the CPU has no bf16 products, layers widen to f32 and round back: same results to within the
-//! order of the sums, no faster than f32.
+//! Maps are NHWC and contiguous, as `u16` bit patterns; weights come in f32 and are rounded to bf16, once for
+//! inference, at every call in training; sums are f32. Where the CPU has no bf16 products, layers widen to f32 and
+//! round back: same results to within the order of the sums, no faster than f32.
 //!
 //! ```text
 //! bf16.rs      conversions of slices
 //! avx512.rs    the micro-kernel; `narrow` holds its driver
 //! depthwise.rs one filter per channel
 //! pool.rs      max and average pooling, residual joins
+//! train.rs     forward and both gradients with weights that change; panel.rs packs them
+//! weight.rs    the weight gradient; outer.rs holds its micro-kernel
 //! ```
+//! BatchNorm, max pooling with its gradient and activations take bf16 maps in [`crate::norm`], [`crate::pool`] and
+//! [`crate::act`].
 
 #[cfg(target_arch = "x86_64")]
 mod avx512;
 pub mod bf16;
 mod depthwise;
+#[cfg(target_arch = "x86_64")]
+mod outer;
+#[cfg(target_arch = "x86_64")]
+mod panel;
 mod pool;
 #[cfg(test)]
 mod tests;
+mod train;
+#[cfg(test)]
+mod train_tests;
+#[cfg(target_arch = "x86_64")]
+mod weight;
 
 pub use depthwise::PackedDepthwiseHalf;
 pub use depthwise::forward as depthwise_forward;
 pub use pool::{adaptive_avg_forward, add_act, max_forward};
+pub use train::{backward_data, backward_weight, forward};
 
 use crate::conv::{self, ConvShape, PackedConv};
 use crate::narrow::{self, Kernel, Tile};

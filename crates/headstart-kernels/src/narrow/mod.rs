@@ -86,6 +86,28 @@ const WEIGHTS_IN_L2: usize = 96 << 10;
 /// Fewest tasks to share, if the work can be cut that far.
 const MIN_TASKS: usize = 8;
 
+/// Where a layer's taps lie and its outputs go, if not side by side: the phases of a backward pass.
+pub(crate) struct Place {
+    /// Output rows and columns.
+    pub out: [usize; 2],
+    /// Input row and column of the first tap for output pixel (0, 0); may lie outside.
+    pub origin: [isize; 2],
+    /// Offset of the first output of the group, then values between images, rows and columns.
+    pub at: [usize; 4],
+}
+
+impl Place {
+    /// The usual place: all outputs of the group in a map of their own.
+    pub(crate) fn of(s: &ConvShape, group: usize) -> Self {
+        let [rows, columns] = [s.out_h(), s.out_w()];
+        Self {
+            out: [rows, columns],
+            origin: [-(s.pad[0] as isize), -(s.pad[2] as isize)],
+            at: [group * s.group_out(), rows * columns * s.c_out, columns * s.c_out, s.c_out],
+        }
+    }
+}
+
 /// Computes one group of a layer into `y`; channels of other groups are left alone.
 pub(crate) fn run<K: Kernel>(
     kernel: &K,
@@ -96,18 +118,38 @@ pub(crate) fn run<K: Kernel>(
     residual: Option<&[K::Value]>,
     y: &mut [K::Value],
 ) {
-    let pixels = s.n * s.out_h() * s.out_w();
+    assert_eq!(y.len(), s.y_len(), "the output fits {s:?}");
+    run_at(kernel, s, &Place::of(s, group), group, x, panels, residual, y);
+}
+
+/// As [`run`], with the taps and outputs in `place`; other values of `y` are left alone.
+#[allow(clippy::too_many_arguments)]
+pub(crate) fn run_at<K: Kernel>(
+    kernel: &K,
+    s: &ConvShape,
+    place: &Place,
+    group: usize,
+    x: &[K::Value],
+    panels: &[u32],
+    residual: Option<&[K::Value]>,
+    y: &mut [K::Value],
+) {
+    let [rows, columns] = place.out;
+    let pixels = s.n * rows * columns;
     let cols = s.group_out();
     if pixels == 0 || cols == 0 {
         return;
     }
     // Everything the micro-kernels will touch, checked here.
-    assert!(group < s.groups && x.len() == s.x_len() && y.len() == s.y_len(), "lengths fit {s:?}");
+    assert!(group < s.groups && x.len() == s.x_len() && s.kh * s.kw > 0, "lengths fit {s:?}");
     assert!(residual.is_none_or(|r| r.len() == y.len()), "the residual fits {s:?}");
+    let [first, image, row, column] = place.at;
+    let last = first + (s.n - 1) * image + (rows - 1) * row + (columns - 1) * column + cols;
+    assert!(last <= y.len(), "the output is too short for {s:?}");
     let k = words::<K::Value>(s);
     assert_eq!(panels.len(), panels_len(cols, k), "panels fit {s:?}");
 
-    let stage = Stage::new(s, group, x, kernel.outside());
+    let stage = Stage::new(s, place, group, x, kernel.outside());
     let [taps, depth] = stage.table_size();
     let tiles = pixels.div_ceil(ROWS);
     let band = (BAND_BYTES / stage.tile_bytes().max(1)).clamp(1, 32).min(tiles.div_ceil(MIN_TASKS));
@@ -148,7 +190,7 @@ pub(crate) fn run<K: Kernel>(
                         residual: residual.map_or(std::ptr::null(), |r| r[column..].as_ptr()),
                         y: output.0.wrapping_add(column),
                         at: at.as_ptr(),
-                        next: ROWS * s.c_out,
+                        next: ROWS * place.at[3],
                         next_input: ROWS * s.stride[1] * s.c_in * size_of::<K::Value>(),
                     };
                     // SAFETY: the table points into `x`, `copies` or `zeros`, with `depth` words each;

@@ -6,7 +6,7 @@
 //! weights are zero. Only rows that cross an edge, or reach a NaN there, are copied.
 
 use super::pack::row_words;
-use super::{ROWS, per_word};
+use super::{Place, ROWS, per_word};
 use crate::conv::ConvShape;
 use crate::scratch::Plain;
 
@@ -23,11 +23,9 @@ pub(super) struct Stage<'a, T> {
     outside: T,
     /// First channel and count.
     channels: [usize; 2],
-    out: [usize; 2],
+    place: &'a Place,
     /// Input row and column of each tap for output pixel (0, 0); may lie outside.
     taps: Vec<[isize; 2]>,
-    /// First output channel.
-    first: usize,
     reading: Reading,
 }
 
@@ -43,10 +41,10 @@ enum Reading {
 }
 
 impl<'a, T: Plain> Stage<'a, T> {
-    pub(super) fn new(s: &'a ConvShape, group: usize, x: &'a [T], outside: T) -> Self {
+    pub(super) fn new(s: &'a ConvShape, place: &'a Place, group: usize, x: &'a [T], outside: T) -> Self {
         let depth = s.group_in();
-        let tap =
-            |t: usize| [(t / s.kw) as isize - s.pad[0] as isize, (t % s.kw) as isize - s.pad[2] as isize];
+        let [top, side] = place.origin;
+        let tap = |t: usize| [(t / s.kw) as isize + top, (t % s.kw) as isize + side];
         let taps: Vec<_> = (0..s.kh * s.kw).map(tap).collect();
         let bytes = depth * size_of::<T>();
         let few = taps.len() > 1 && bytes < POINTER_BYTES;
@@ -56,9 +54,8 @@ impl<'a, T: Plain> Stage<'a, T> {
             x,
             outside,
             channels: [group * depth, depth],
-            out: [s.out_h(), s.out_w()],
+            place,
             taps,
-            first: group * s.group_out(),
             reading: match few || !depth.is_multiple_of(per_word::<T>()) {
                 false if !alias => Reading::Taps,
                 true if !alias && s.groups == 1 => Reading::Rows,
@@ -108,7 +105,8 @@ impl<'a, T: Plain> Stage<'a, T> {
         vanishes: impl Fn(T) -> bool,
     ) {
         let (s, in_c) = (self.s, self.s.c_in);
-        let [rows, columns] = self.out;
+        let [rows, columns] = self.place.out;
+        let [first, to_image, to_row, to_column] = self.place.at;
         let [taps, _] = self.table_size();
         let (pointers, at) = table.split_at_mut(taps * ROWS);
         // Each pixel's image, and its input row and column were the tap (0, 0).
@@ -119,7 +117,7 @@ impl<'a, T: Plain> Stage<'a, T> {
         let mut image = row / rows;
         row %= rows;
         for r in 0..m {
-            at[r] = (from + r) * s.c_out + self.first;
+            at[r] = first + image * to_image + row * to_row + column * to_column;
             images[r] = image as isize;
             ys[r] = (row * s.stride[0]) as isize;
             xs[r] = (column * s.stride[1]) as isize;

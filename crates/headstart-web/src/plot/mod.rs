@@ -1,4 +1,4 @@
-//! Charts as pictures: training curves, confusion, reliability, accuracy by class.
+//! Charts as pictures: training curves, confusion, reliability, accuracy by class, predicted by true numbers.
 //!
 //! Drawn with the library's own antialiased [`Canvas`](headstart::synth::canvas::Canvas) and a font
 //! inside the binary, so a chart looks the same on every machine, with or without a display.
@@ -10,6 +10,7 @@ pub mod bars;
 pub mod confusion;
 pub mod curves;
 pub mod reliability;
+pub mod scatter;
 pub mod sheet;
 pub mod text;
 
@@ -17,6 +18,7 @@ pub use bars::{Bar, bars};
 pub use confusion::confusion;
 pub use curves::{Mark, Panel, Series, curves, lr_curve};
 pub use reliability::reliability;
+pub use scatter::{Scatter, scatter};
 
 use image::RgbImage;
 use image::codecs::png::{CompressionType, FilterType, PngEncoder};

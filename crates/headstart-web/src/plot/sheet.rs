@@ -133,11 +133,16 @@ impl Sheet {
 
     /// Draws a disc.
     pub fn dot(&mut self, centre: Point, radius: f32, colour: Colour) {
+        self.faint_dot(centre, radius, colour, 1.0);
+    }
+
+    /// Draws a disc that what lies below shines through.
+    pub fn faint_dot(&mut self, centre: Point, radius: f32, colour: Colour, opacity: f32) {
         let corner = |i: usize| {
             let (sin, cos) = (i as f32 / 20.0 * std::f32::consts::TAU).sin_cos();
             [centre[0] + radius * cos, centre[1] + radius * sin]
         };
-        self.fill(&(0..20).map(corner).collect::<Vec<_>>(), colour, 1.0);
+        self.fill(&(0..20).map(corner).collect::<Vec<_>>(), colour, opacity);
     }
 
     /// Writes a line of text; `place` is on the baseline. Clipping does not apply.

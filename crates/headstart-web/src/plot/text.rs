@@ -45,6 +45,16 @@ pub fn outlines(text: &str, size: f32) -> Vec<Vec<Point>> {
     letters
 }
 
+/// Writes a number with about four digits, whatever its size.
+pub fn number(value: f64) -> String {
+    match value.abs() {
+        size if size > 0.0 && !(1e-3..1e6).contains(&size) => format!("{value:.3e}"),
+        size if size >= 1000.0 => format!("{value:.0}"),
+        size if size >= 10.0 => format!("{value:.2}"),
+        _ => format!("{value:.4}"),
+    }
+}
+
 fn scale(size: f32) -> f32 {
     size / font().units_per_em().unwrap_or(1000.0)
 }
@@ -121,6 +131,12 @@ mod tests {
         let short = fit("a rather long name of a class", 10.0, 60.0);
         assert!(short.ends_with('…') && width(&short, 10.0) <= 60.0 && short.len() > 8, "{short}");
         assert_eq!(fit("ww", 10.0, 1.0), "…");
+    }
+
+    #[test]
+    fn numbers_have_four_digits() {
+        let found = [0.0, 0.12345, -12.3456, 12345.6, 1.5e-5, 2.5e7].map(number);
+        assert_eq!(found, ["0.0000", "0.1235", "-12.35", "12346", "1.500e-5", "2.500e7"]);
     }
 
     #[test]

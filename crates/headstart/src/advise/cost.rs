@@ -21,9 +21,9 @@ use crate::train::step::{self, Lesson};
 use crate::train::{Photos, Recipe, prefix};
 
 /// Pictures a timed step; small, so that a slow machine does not wait.
-const BATCH: usize = 16;
+const BATCH: usize = 8;
 /// Timed steps of each kind, after one that warms up. The fastest counts: others may use the machine too.
-const STEPS: usize = 3;
+const STEPS: usize = 2;
 
 /// Times steps, each kind once.
 pub struct Timer {
@@ -99,6 +99,7 @@ impl Timer {
             let lesson = Lesson {
                 first,
                 input: input.clone().to_device(&device),
+                half: false,
                 goal: targets(&self.labels, classes, 0.0),
                 weights: None,
                 focal: None,

@@ -117,7 +117,7 @@ pub fn decide(shape: &Shape, measured: &Measured, priced: &[Priced]) -> Decision
 }
 
 /// Share of the head's errors that fine-tuning is expected to remove, and about 95 % of cases.
-fn removed(shape: &Shape, quadrant: Quadrant) -> (f64, f64, f64) {
+pub(super) fn removed(shape: &Shape, quadrant: Quadrant) -> (f64, f64, f64) {
     // From nothing at 400 pictures to a third at 2 500, half at 100 000.
     let between = |low: f64, high: f64| ((shape.train as f64 / low).ln() / (high / low).ln()).clamp(0.0, 1.0);
     let (few, many) = (between(400.0, 2500.0), between(2500.0, 100_000.0));

@@ -114,8 +114,11 @@ pub struct Seen {
     pub network: Network,
 }
 
-/// Pictures on which the two networks are compared.
-const CONTROL: usize = 1000;
+/// Pictures on which the two networks are compared: at least these, more where there are many classes. Similarity is
+/// a coarse measure and random features cost as much as good ones.
+const CONTROL: usize = 200;
+/// Pictures of each class in that comparison.
+const CONTROL_EACH: usize = 4;
 
 /// Embeds the training pictures once, and a part of them with random weights.
 pub fn measure(
@@ -136,7 +139,7 @@ pub fn measure(
     let pictures_per_second = labels.len() as f64 / started.elapsed().as_secs_f64();
 
     // `sample` interleaves the classes, so that the first so many are a fair sample as well.
-    let few = labels.len().min(CONTROL);
+    let few = labels.len().min(CONTROL.max(CONTROL_EACH * classes));
     let control_set = photos(&samples[..few], &recipe.eval, settings.seed, 32, "advise")?;
     let random = backbone.random(classes, HeadSpec::linear(), settings.seed)?;
     let random = embed(&random, &control_set, observer)?;
@@ -192,15 +195,15 @@ fn sample(samples: &[Sample], classes: usize, most: usize, seed: u64) -> Vec<Sam
 }
 
 /// Features of a set of pictures.
-struct Embedded {
+pub(super) struct Embedded {
     /// Embeddings `[n, width]`.
-    last: Vec<f32>,
-    width: usize,
+    pub last: Vec<f32>,
+    pub width: usize,
     /// Means over the map before the last stage.
-    earlier: Vec<f32>,
+    pub earlier: Vec<f32>,
 }
 
-fn embed(network: &Network, set: &Photos, observer: &mut dyn Observer) -> Result<Embedded> {
+pub(super) fn embed(network: &Network, set: &Photos, observer: &mut dyn Observer) -> Result<Embedded> {
     let (network, device) = (frozen(network), Device::flex());
     let head = network.groups().len() - 1;
     let stage = head.saturating_sub(1);

@@ -2,12 +2,14 @@
 //! `fit --recipe auto` run.
 //!
 //! [`measure`] looks at the photos through the network and through the same network with random weights; [`cost`]
-//! times this machine; [`decide`] is a pure function from those numbers to a choice; [`words`] says why.
+//! times this machine; [`decide`] is a pure function from those numbers to a choice; [`words`] says why. [`rows`] does all of
+//! it for labels and numbers.
 
 pub mod cost;
 pub mod decide;
 pub mod measure;
 pub mod plan;
+pub mod rows;
 pub mod words;
 
 use std::path::Path;
@@ -18,6 +20,7 @@ use serde::Serialize;
 use crate::data::{Dataset, OnUnreadable, SplitConfig, check_files};
 use crate::error::Result;
 use crate::sources::Backbone;
+use crate::task::TaskSpec;
 use crate::train::Recipe;
 use crate::train::observer::Observer;
 use cost::Timer;
@@ -33,6 +36,11 @@ pub struct Settings {
     pub seed: u64,
     /// Share set aside when the data has no validation part.
     pub val_share: f64,
+}
+
+impl Settings {
+    /// Pictures that `--recipe auto` looks at: enough for a choice, and a small part of the time of a fit.
+    pub const BEFORE_A_FIT: usize = 1500;
 }
 
 /// What came of it.
@@ -66,7 +74,7 @@ pub fn advise(
     let started = Instant::now();
     let config =
         SplitConfig { val_frac: settings.val_share as f32, seed: settings.seed, ..SplitConfig::default() };
-    let mut data = Dataset::open(data, &config)?;
+    let mut data = Dataset::open_as(data, &config, &TaskSpec::classify())?;
     check_files(&mut data, OnUnreadable::LeaveOut, &|_, _| {})?;
     let shape = Shape::of(&data);
     let seen = measure::measure(&data, backbone, settings, observer)?;

@@ -81,7 +81,7 @@ fn spec(weights: &StateDict, act: Act) -> Result<TextSpec> {
     if spec.vocab != VOCAB {
         return Err(bad(weights, format!("its vocabulary has {} tokens, CLIP's {VOCAB}", spec.vocab)));
     }
-    if spec.width == 0 || spec.width % 64 > 0 || spec.context < 2 || spec.space == 0 {
+    if spec.width == 0 || !spec.width.is_multiple_of(64) || spec.context < 2 || spec.space == 0 {
         return Err(bad(weights, format!("a text tower of {} channels cannot be", spec.width)));
     }
     Ok(spec)

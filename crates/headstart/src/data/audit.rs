@@ -1,11 +1,12 @@
 //! Decoding every picture once before training, so that a damaged file costs seconds, not hours.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use rayon::prelude::*;
 
 use super::dataset::{Dataset, Sample};
+use super::inspect::{Inspected, inspect};
 use super::split::Split;
 use crate::error::{Error, Result};
 use crate::image;
@@ -37,30 +38,54 @@ pub fn check_files(
     on_unreadable: OnUnreadable,
     progress: &(dyn Fn(usize, usize) + Sync),
 ) -> Result<Vec<Unreadable>> {
+    Ok(read_files(dataset, on_unreadable, progress, |path| image::check(path))?.0)
+}
+
+/// Does what [`check_files`] does and keeps what it saw of the rest, in the order of the parts: train, val, test.
+pub fn inspect_files(
+    dataset: &mut Dataset,
+    on_unreadable: OnUnreadable,
+    progress: &(dyn Fn(usize, usize) + Sync),
+) -> Result<(Vec<Unreadable>, Vec<Inspected>)> {
+    read_files(dataset, on_unreadable, progress, inspect)
+}
+
+/// Says in plain words why a picture could not be read.
+pub fn plain(error: Error) -> String {
+    match error {
+        Error::CorruptImage { reason, .. } => reason,
+        Error::Read { source, .. } => source.to_string(),
+        Error::NotFound { .. } => "a link to a file that does not exist".into(),
+        other => other.to_string(),
+    }
+}
+
+fn read_files<T: Send>(
+    dataset: &mut Dataset,
+    on_unreadable: OnUnreadable,
+    progress: &(dyn Fn(usize, usize) + Sync),
+    read: impl Fn(&Path) -> Result<T> + Sync,
+) -> Result<(Vec<Unreadable>, Vec<T>)> {
     let parts = [Split::Train, Split::Val, Split::Test];
     let all = parts.iter().map(|&p| dataset.part(p).len()).sum();
     let done = AtomicUsize::new(0);
-    let reason = |sample: &Sample| {
-        let reason = match image::check(&sample.path) {
-            Ok(()) => None,
-            Err(Error::CorruptImage { reason, .. }) => Some(reason),
-            Err(Error::Read { source, .. }) => Some(source.to_string()),
-            Err(Error::NotFound { .. }) => Some("a link to a file that does not exist".into()),
-            Err(other) => Some(other.to_string()),
-        };
+    let look = |sample: &Sample| {
+        let seen = read(&sample.path).map_err(plain);
         progress(done.fetch_add(1, Ordering::Relaxed) + 1, all);
-        reason
+        seen
     };
-    let mut unreadable = Vec::new();
-    let mut kept = Vec::new();
+    let (mut unreadable, mut kept, mut seen) = (Vec::new(), Vec::new(), Vec::new());
     for &part in &parts {
         let samples = dataset.part(part);
-        let reasons: Vec<Option<String>> = samples.par_iter().map(reason).collect();
+        let looks: Vec<_> = samples.par_iter().map(look).collect();
         let mut good = Vec::with_capacity(samples.len());
-        for (sample, reason) in samples.iter().zip(reasons) {
-            match reason {
-                None => good.push(sample.clone()),
-                Some(reason) => unreadable.push(Unreadable { path: sample.path.clone(), reason }),
+        for (sample, look) in samples.iter().zip(looks) {
+            match look {
+                Ok(look) => {
+                    good.push(sample.clone());
+                    seen.push(look);
+                }
+                Err(reason) => unreadable.push(Unreadable { path: sample.path.clone(), reason }),
             }
         }
         kept.push(good);
@@ -85,7 +110,7 @@ pub fn check_files(
             hint: "replace the files or remove the class".into(),
         });
     }
-    Ok(unreadable)
+    Ok((unreadable, seen))
 }
 
 fn refusal(dataset: &Dataset, unreadable: &[Unreadable]) -> Error {

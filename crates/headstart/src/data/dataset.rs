@@ -7,14 +7,16 @@ use super::classes::Classes;
 use super::folder::{self, Entry, Found};
 use super::manifest::Manifest;
 use super::split::{self, Split, SplitConfig};
+use super::table::Table;
 use crate::error::{Error, Result};
+use crate::task::{Task, TaskSpec};
 
 /// A picture and its label.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Sample {
     /// The file.
     pub path: PathBuf,
-    /// Position of its class in [`Dataset::classes`].
+    /// Position of its class in [`Dataset::classes`]; for other tasks of its row in [`Dataset::rows`].
     pub label: usize,
 }
 
@@ -23,8 +25,12 @@ pub struct Sample {
 pub struct Dataset {
     /// The folder that paths count from.
     pub root: PathBuf,
-    /// The classes, in the order of the labels.
+    /// What the pictures are labelled for.
+    pub task: Task,
+    /// The classes, in the order of the labels; for other tasks the labels or targets, in the order of a row.
     pub classes: Classes,
+    /// For tasks other than classes, what each picture's line said: 0 or 1 for each label, or the targets.
+    pub rows: Vec<Vec<f64>>,
     /// Pictures for the optimizer.
     pub train: Vec<Sample>,
     /// Pictures for choosing.
@@ -39,10 +45,26 @@ impl Dataset {
     /// Opens a folder or CSV manifest for training.
     ///
     /// Classes come from the training part, in torchvision's order; where there is no validation
-    /// part, one is made from the training pictures.
+    /// part, one is made from the training pictures. A manifest's columns decide the task.
     pub fn open(path: impl AsRef<Path>, config: &SplitConfig) -> Result<Dataset> {
+        Self::open_as(path, config, &TaskSpec::default())
+    }
+
+    /// Opens a folder or CSV manifest for training, for the task that `spec` says.
+    pub fn open_as(path: impl AsRef<Path>, config: &SplitConfig, spec: &TaskSpec) -> Result<Dataset> {
         let path = path.as_ref();
-        let (root, found) = find(path)?;
+        let (root, manifests) = manifests(path)?;
+        if let Some(table) = Table::read(&manifests, spec)? {
+            return Self::of_table(path, root, table, config);
+        }
+        if manifests.is_empty() && spec.task.is_some_and(|t| t != Task::Classify) {
+            return Err(bad(
+                path,
+                "folders say one class a picture and nothing else".into(),
+                "describe the pictures in a CSV manifest: `file_name,labels` or a column for each target",
+            ));
+        }
+        let found = find(path, &manifests)?;
         let mut notes = notes_on(&found);
         check_found(path, &found, &mut notes)?;
         let mut entries = found.entries;
@@ -72,7 +94,8 @@ impl Dataset {
     /// Names decide, never the order of the folders. Pictures without a part go to `val`.
     pub fn open_with(path: impl AsRef<Path>, classes: &Classes) -> Result<Dataset> {
         let path = path.as_ref();
-        let (root, mut found) = find(path)?;
+        let (root, manifests) = manifests(path)?;
+        let mut found = find(path, &manifests)?;
         let notes = notes_on(&found);
         if found.entries.is_empty() {
             return Err(nothing(path));
@@ -101,10 +124,19 @@ impl Dataset {
         }
     }
 
-    /// Counts the pictures of each class in one part.
+    /// Counts the pictures of each class in one part; of regression, those with a number for each target.
     pub fn class_counts(&self, split: Split) -> Vec<usize> {
         let mut counts = vec![0; self.classes.len()];
-        self.part(split).iter().for_each(|s| counts[s.label] += 1);
+        for sample in self.part(split) {
+            match self.task {
+                Task::Classify => counts[sample.label] += 1,
+                Task::Regress => counts.iter_mut().for_each(|c| *c += 1),
+                Task::Multilabel => {
+                    let row = &self.rows[sample.label];
+                    counts.iter_mut().zip(row).for_each(|(c, v)| *c += usize::from(*v > 0.5));
+                }
+            }
+        }
         counts
     }
 
@@ -138,7 +170,7 @@ impl Dataset {
     }
 
     /// Notes classes that the validation part cannot judge.
-    fn note_missing(&mut self) {
+    pub(super) fn note_missing(&mut self) {
         let counts = self.class_counts(Split::Val);
         let missing: Vec<String> =
             (0..counts.len()).filter(|&c| counts[c] == 0).map(|c| self.classes.name(c).to_string()).collect();
@@ -148,11 +180,11 @@ impl Dataset {
     }
 }
 
-fn bad(path: &Path, what: String, hint: impl Into<String>) -> Error {
+pub(super) fn bad(path: &Path, what: String, hint: impl Into<String>) -> Error {
     Error::BadData { place: path.display().to_string(), what, hint: hint.into() }
 }
 
-fn nothing(path: &Path) -> Error {
+pub(super) fn nothing(path: &Path) -> Error {
     bad(
         path,
         "no picture".into(),
@@ -160,7 +192,7 @@ fn nothing(path: &Path) -> Error {
     )
 }
 
-fn shorten(names: &[String]) -> String {
+pub(super) fn shorten(names: &[String]) -> String {
     let mut text = names[..names.len().min(8)].join("`, `");
     if names.len() > 8 {
         text += &format!("` and {} more, up to `{}", names.len() - 8, names[names.len() - 1]);
@@ -168,31 +200,45 @@ fn shorten(names: &[String]) -> String {
     text
 }
 
-/// Lists the entries of a folder, of its `metadata.csv`, or of a manifest; returns the root too.
-fn find(path: &Path) -> Result<(PathBuf, Found)> {
+/// Manifests of one data set, each with the part its folder stands for.
+pub(super) type Manifests = Vec<(Manifest, Option<Split>)>;
+
+/// Reads the manifest at `path`, or those of a folder: its `metadata.csv`, or Hugging Face's imagefolder with a table in
+/// each split folder. Returns the root too.
+pub(super) fn manifests(path: &Path) -> Result<(PathBuf, Manifests)> {
     let meta = std::fs::metadata(path).map_err(Error::read(path))?;
     if meta.is_file() {
         let root = path.parent().unwrap_or(Path::new("")).to_path_buf();
-        return Ok((root, Manifest::read(path)?.entries()?));
+        return Ok((root, vec![(Manifest::read(path)?, None)]));
     }
     let root = path.to_path_buf();
     let table = path.join("metadata.csv");
     if table.is_file() {
-        return Ok((root, Manifest::read(&table)?.entries()?));
+        return Ok((root, vec![(Manifest::read(&table)?, None)]));
     }
-    // Hugging Face's imagefolder: a table in each split folder.
-    let mut all = Found::default();
+    let mut all = Vec::new();
     for folder in ["train", "val", "validation", "test"] {
         let table = path.join(folder).join("metadata.csv");
         if table.is_file() {
-            let mut entries = Manifest::read(&table)?.entries()?.entries;
-            entries.iter_mut().for_each(|e| e.split = Split::of_folder(folder));
-            all.entries.append(&mut entries);
+            all.push((Manifest::read(&table)?, Split::of_folder(folder)));
         }
     }
-    match all.entries.is_empty() {
-        true => Ok((root, folder::scan(path)?)),
-        false => Ok((root, all)),
+    Ok((root, all))
+}
+
+/// Lists the entries of manifests, or where there are none those of a folder.
+pub(super) fn find(path: &Path, manifests: &[(Manifest, Option<Split>)]) -> Result<Found> {
+    let mut all = Found::default();
+    for (manifest, split) in manifests {
+        let mut entries = manifest.entries()?.entries;
+        if split.is_some() {
+            entries.iter_mut().for_each(|e| e.split = *split);
+        }
+        all.entries.append(&mut entries);
+    }
+    match manifests.is_empty() {
+        true => folder::scan(path),
+        false => Ok(all),
     }
 }
 
@@ -203,9 +249,9 @@ fn notes_on(found: &Found) -> Vec<String> {
         1 => notes.push(format!("1 {one}")),
         n => notes.push(format!("{n} {many}")),
     };
-    count(found.hidden, "hidden file or folder was skipped", "hidden files or folders were skipped");
+    count(found.hidden.len(), "hidden file or folder was skipped", "hidden files or folders were skipped");
     count(
-        found.ignored,
+        found.ignored.len(),
         "file is no picture by its name and was ignored",
         "files are no pictures by their names and were ignored",
     );
@@ -245,7 +291,12 @@ fn check_found(path: &Path, found: &Found, notes: &mut Vec<String>) -> Result<()
 }
 
 /// Gives every entry its part: as found, as saved, or divided now and saved.
-fn divide(root: &Path, entries: &mut [Entry], config: &SplitConfig, notes: &mut Vec<String>) -> Result<()> {
+pub(super) fn divide(
+    root: &Path,
+    entries: &mut [Entry],
+    config: &SplitConfig,
+    notes: &mut Vec<String>,
+) -> Result<()> {
     if entries.iter().any(|e| e.split == Some(Split::Val)) {
         entries.iter_mut().for_each(|e| e.split = e.split.or(Some(Split::Train)));
         return Ok(());

@@ -9,6 +9,7 @@ use sha2::{Digest, Sha256};
 use super::dataset::Dataset;
 use super::split::{Split, relative};
 use crate::error::{Error, Result};
+use crate::task::Task;
 
 /// Returns the SHA-256 of a file, in hexadecimal.
 pub fn file_sha256(path: impl AsRef<Path>) -> Result<String> {
@@ -45,10 +46,16 @@ impl Dataset {
         let mut lines = Vec::new();
         for split in [Split::Train, Split::Val, Split::Test] {
             let part = self.part(split).par_iter().map(|sample| {
-                let label = format!("{}\t{}", split.name(), self.classes.name(sample.label));
-                line(&label, &self.root, &sample.path)
+                let said = match self.task {
+                    Task::Classify => self.classes.name(sample.label).to_string(),
+                    _ => self.rows[sample.label].iter().map(f64::to_string).collect::<Vec<_>>().join(" "),
+                };
+                line(&format!("{}\t{said}", split.name()), &self.root, &sample.path)
             });
             lines.extend(part.collect::<Result<Vec<_>>>()?);
+        }
+        if self.task != Task::Classify {
+            lines.push(format!("task\t{}", self.task));
         }
         lines.extend(self.classes.names().iter().enumerate().map(|(i, name)| format!("class\t{i}\t{name}")));
         digest_lines(lines)

@@ -33,9 +33,9 @@ pub struct Found {
     /// Class folders without a single picture.
     pub empty: Vec<(Option<Split>, String)>,
     /// Hidden files and folders skipped.
-    pub hidden: usize,
+    pub hidden: Vec<PathBuf>,
     /// Files ignored because they are no pictures by name.
-    pub ignored: usize,
+    pub ignored: Vec<PathBuf>,
     /// Folders beside `train` that are no split.
     pub strangers: Vec<String>,
 }
@@ -48,12 +48,12 @@ pub fn scan(root: &Path) -> Result<Found> {
     // A class may be called `test`; a folder `train` leaves no doubt.
     let is_split =
         splits.contains(&Some(Split::Train)) || (!splits.is_empty() && splits.iter().all(Option::is_some));
-    found.ignored += top.files.len();
+    found.ignored.extend(top.files.into_iter().map(|f| f.path));
     for (folder, split) in top.folders.iter().zip(splits) {
         match (is_split, split) {
             (true, Some(split)) => {
                 let inside = children(&folder.path, &mut found)?;
-                found.ignored += inside.files.len();
+                found.ignored.extend(inside.files.into_iter().map(|f| f.path));
                 for class in &inside.folders {
                     scan_class(class, Some(split), &mut found)?;
                 }
@@ -80,7 +80,7 @@ fn scan_class(class: &Child, split: Option<Split>, found: &mut Found) -> Result<
             if is_picture_name(&file.path) {
                 found.entries.push(Entry { split, class: class.name.clone(), path: file.path });
             } else {
-                found.ignored += 1;
+                found.ignored.push(file.path);
             }
         }
         waiting.extend(inside.folders.into_iter().map(|f| f.path));
@@ -114,7 +114,7 @@ fn children(folder: &Path, found: &mut Found) -> Result<Children> {
         let item = item.map_err(Error::read(folder))?;
         let name = item.file_name().to_string_lossy().into_owned();
         if name.starts_with('.') || name == "__MACOSX" {
-            found.hidden += 1;
+            found.hidden.push(item.path());
             continue;
         }
         let path = item.path();
@@ -171,7 +171,7 @@ mod tests {
             names(&found),
             [(None, "rose", "2.jfif"), (None, "rose", "3.tiff"), (None, "test", "1.jpg")]
         );
-        assert_eq!(found.ignored, 1);
+        assert_eq!(found.ignored, [dir.path().join("top.jpg")]);
     }
 
     #[test]
@@ -187,7 +187,7 @@ mod tests {
         ]);
         let found = scan(dir.path()).unwrap();
         assert_eq!(names(&found), [(None, "a", "1.jpg")]);
-        assert_eq!((found.hidden, found.ignored), (4, 2));
+        assert_eq!((found.hidden.len(), found.ignored.len()), (4, 2));
         assert_eq!(found.empty, [(None, "b".to_string())]);
     }
 

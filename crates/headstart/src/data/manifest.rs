@@ -11,8 +11,8 @@ use super::folder::{Entry, Found};
 use super::split::Split;
 use crate::error::{Error, Result};
 
-const FILE_COLUMNS: [&str; 5] = ["file_name", "filename", "path", "image", "file"];
-const LABEL_COLUMNS: [&str; 2] = ["label", "class"];
+pub(super) const FILE_COLUMNS: [&str; 5] = ["file_name", "filename", "path", "image", "file"];
+pub(super) const LABEL_COLUMNS: [&str; 2] = ["label", "class"];
 
 /// A CSV table with a header.
 #[derive(Clone, Debug)]
@@ -67,6 +67,11 @@ impl Manifest {
         Ok(Manifest { path: path.to_path_buf(), header, rows })
     }
 
+    /// Returns the file.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// Returns the column names, in lower case.
     pub fn header(&self) -> &[String] {
         &self.header
@@ -76,6 +81,11 @@ impl Manifest {
     pub fn column(&self, name: &str) -> Option<Vec<(usize, &str)>> {
         let at = self.header.iter().position(|h| h == name)?;
         Some(self.rows.iter().map(|row| (row.line, row.fields[at].trim())).collect())
+    }
+
+    /// Returns the names of the picture files as they are written, whether or not they exist.
+    pub fn file_names(&self) -> Result<Vec<&str>> {
+        Ok(self.first_of(&FILE_COLUMNS, "picture files")?.into_iter().map(|(_, name)| name).collect())
     }
 
     /// Returns the picture files with their line numbers; each must exist.
@@ -96,10 +106,24 @@ impl Manifest {
         column.into_iter().map(file).collect()
     }
 
+    /// Returns the part each line names, if it names one.
+    pub fn splits(&self) -> Result<Vec<Option<Split>>> {
+        let Some(words) = self.column("split") else { return Ok(vec![None; self.rows.len()]) };
+        let read = |(line, word): (usize, &str)| match word {
+            "" => Ok(None),
+            word => Split::of_folder(word).map(Some).ok_or_else(|| Error::BadData {
+                place: format!("{}:{line}", self.path.display()),
+                what: format!("`{word}` is no part of a data set"),
+                hint: "write `train`, `val` or `test`".into(),
+            }),
+        };
+        words.into_iter().map(read).collect()
+    }
+
     /// Reads the table as pictures with one class each.
     pub fn entries(&self) -> Result<Found> {
         let labels = self.first_of(&LABEL_COLUMNS, "class names")?;
-        let splits = self.column("split");
+        let splits = self.splits()?;
         let mut found = Found::default();
         for (at, (line, path)) in self.files()?.into_iter().enumerate() {
             let bad = |what: String, hint: &str| Error::BadData {
@@ -111,13 +135,7 @@ impl Manifest {
             if class.is_empty() {
                 return Err(bad("the label is empty".into(), "name the class or remove the line"));
             }
-            let split = match splits.as_ref().map_or("", |s| s[at].1) {
-                "" => None,
-                word => Some(Split::of_folder(word).ok_or_else(|| {
-                    bad(format!("`{word}` is no part of a data set"), "write `train`, `val` or `test`")
-                })?),
-            };
-            found.entries.push(Entry { split, class, path });
+            found.entries.push(Entry { split: splits[at], class, path });
         }
         found.entries.sort();
         if let Some(pair) = found.entries.windows(2).find(|pair| pair[0].path == pair[1].path) {

@@ -11,13 +11,23 @@ pub mod dataset;
 #[cfg(test)]
 mod dataset_tests;
 pub mod digest;
+pub mod exclude;
 pub mod folder;
+pub mod inspect;
+mod labelled;
+pub mod listing;
 pub mod manifest;
 pub mod split;
+mod table;
+#[cfg(test)]
+mod table_tests;
 
-pub use audit::{OnUnreadable, Unreadable, check_files};
+pub use audit::{OnUnreadable, Unreadable, check_files, inspect_files};
 pub use classes::Classes;
 pub use dataset::{Dataset, Sample};
 pub use digest::{digest_files, file_sha256};
+pub use exclude::read_list;
+pub use inspect::{Inspected, inspect};
+pub use listing::listing;
 pub use manifest::Manifest;
 pub use split::{Split, SplitConfig};

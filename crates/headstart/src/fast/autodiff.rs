@@ -9,6 +9,7 @@ use burn::backend::autodiff::grads::Gradients;
 use burn::backend::autodiff::ops::{Backward, NodeGuard, Ops, OpsKind};
 use burn::backend::tensor::FloatTensor;
 use burn::backend::{Autodiff, Backend, TensorMetadata};
+use burn::tensor::DType;
 
 use super::{
     Act, AdamW, ConvGeometry, FastGrads, FastOps, Folded, Maybe, NormGradsWanted, NormPlan, PackedSlot,
@@ -116,12 +117,13 @@ impl<B: FastGrads> Backward<B, 1> for MaxPoolStep {
 struct AvgPoolStep;
 
 impl<B: FastGrads> Backward<B, 1> for AvgPoolStep {
-    type State = Vec<usize>;
+    type State = (Vec<usize>, DType);
 
     fn backward(self, ops: Ops<Self::State, 1>, grads: &mut Gradients, _: &mut Checkpointer) {
         let dy = grads.consume::<B>(&ops.node);
         let [Some(node)] = ops.parents else { return };
-        grads.register::<B>(node.id, B::avg_pool_dx(&ops.state, dy));
+        let (shape, format) = ops.state;
+        grads.register::<B>(node.id, B::avg_pool_dx(&shape, format, dy));
     }
 }
 
@@ -241,10 +243,14 @@ impl<B: FastOps + FastGrads, C: CheckpointStrategy> FastOps for Autodiff<B, C> {
         let (shift, shift_node) = shift.into_parts();
         let (mean, var) = (mean.into_primitive(), var.into_primitive());
         let (residual, residual_node) = optional::<B, C>(residual, &scale);
-        let y = B::fast_norm(x.clone(), scale.clone(), shift, mean.clone(), var.clone(), residual, plan);
+        let joins = matches!(residual, Maybe::Given(_));
+        let y =
+            B::fast_norm(x.clone(), scale.clone(), shift.clone(), mean.clone(), var.clone(), residual, plan);
         let nodes = [x_node, scale_node, shift_node, residual_node];
         match NormStep.prepare::<C>(nodes).compute_bound().stateful() {
-            OpsKind::Tracked(prep) => prep.finish(SavedNorm { x, y: y.clone(), scale, mean, var, plan }, y),
+            OpsKind::Tracked(prep) => {
+                prep.finish(SavedNorm { x, y: joins.then(|| y.clone()), scale, shift, mean, var, plan }, y)
+            }
             OpsKind::UnTracked(prep) => prep.finish(y),
         }
     }
@@ -263,10 +269,10 @@ impl<B: FastOps + FastGrads, C: CheckpointStrategy> FastOps for Autodiff<B, C> {
 
     fn fast_avg_pool(x: FloatTensor<Self>, size: [usize; 2]) -> FloatTensor<Self> {
         let (x, node) = x.into_parts();
-        let shape = x.shape().to_vec();
+        let saved = (x.shape().to_vec(), x.dtype());
         let y = B::fast_avg_pool(x, size);
         match AvgPoolStep.prepare::<C>([node]).compute_bound().stateful() {
-            OpsKind::Tracked(prep) => prep.finish(shape, y),
+            OpsKind::Tracked(prep) => prep.finish(saved, y),
             OpsKind::UnTracked(prep) => prep.finish(y),
         }
     }

@@ -2,16 +2,16 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use burn::backend::flex::{FlexTensor, Layout};
+use burn::backend::flex::FlexTensor;
 use burn::backend::tensor::FloatTensor;
 use burn::backend::{BackendTensor, DispatchTensor, DispatchTensorKind, Flex};
-use burn::tensor::{Bytes, DType, Shape};
 use headstart_kernels::conv::{self, ConvShape, PackedConv};
 use headstart_kernels::norm::{self, Norm};
 use headstart_kernels::pool::{self, PoolShape};
 use headstart_kernels::{act, buffer, depthwise, gemm, optim};
 
 use super::capture::{self, Op};
+use super::real::{self, Real, by_format, tensor, values};
 use super::{Act, AdamW, ConvGeometry, FastOps, Folded, Maybe, NormPlan, PoolGeometry, Sgd};
 
 /// Weights folded with BatchNorm and packed for the kernels, kept as long as their sources live.
@@ -98,18 +98,18 @@ fn pack((weight, bias): (Vec<f32>, Vec<f32>), shape: &ConvShape) -> Weights {
     }
 }
 
-/// Borrows a contiguous tensor's values.
+/// Borrows a contiguous tensor's floats.
 pub(super) fn slice(tensor: &FlexTensor) -> &[f32] {
-    tensor.as_slice::<f32>().expect("operands of the CPU engine are contiguous f32")
+    real::values(tensor)
 }
 
 /// Makes a tensor contiguous; costs nothing where it already is, as all but gradients of views are.
 pub(super) fn dense(tensor: FlexTensor) -> FlexTensor {
-    if tensor.as_slice::<f32>().is_some() { tensor } else { tensor.to_contiguous() }
+    if by_format!(tensor, T => T::slice(&tensor).is_some()) { tensor } else { tensor.to_contiguous() }
 }
 
 pub(super) fn wrap(values: Vec<f32>, shape: &[usize]) -> FlexTensor {
-    FlexTensor::new(Bytes::from_elems(values), Layout::contiguous(Shape::from(shape.to_vec())), DType::F32)
+    real::tensor(values, shape)
 }
 
 pub(super) fn dims(tensor: &FlexTensor) -> Vec<usize> {
@@ -147,15 +147,11 @@ impl FastOps for Flex {
     ) -> FloatTensor<Self> {
         let (x, weight, bias) = (dense(x), dense(weight), bias.into_option().map(dense));
         let shape = conv_shape(&dims(&x), &dims(&weight), geometry);
-        let mut y = buffer(shape.y_len());
-        let bias = bias.as_ref().map(slice);
-        if shape.is_depthwise() {
-            depthwise::forward(&shape, slice(&x), slice(&weight), bias, act, &mut y);
-        } else {
-            conv::forward(&shape, slice(&x), slice(&weight), bias, &mut y);
-            act::forward(act, &mut y);
-        }
-        wrap(y, &y_dims(&shape))
+        by_format!(x, T => {
+            let mut y = buffer(shape.y_len());
+            T::conv(&shape, values(&x), slice(&weight), bias.as_ref().map(slice), act, &mut y);
+            tensor::<T>(y, &y_dims(&shape))
+        })
     }
 
     fn fast_conv_folded(
@@ -206,7 +202,7 @@ impl FastOps for Flex {
         let x = dense(x);
         let c = *dims(&x).last().expect("features have channels");
         let (mut mean, mut var) = (vec![0.0; c], vec![0.0; c]);
-        norm::batch_stats(slice(&x), &mut mean, &mut var);
+        by_format!(x, T => norm::batch_stats(values::<T>(&x), &mut mean, &mut var));
         (wrap(mean, &[c]), wrap(var, &[c]))
     }
 
@@ -228,18 +224,22 @@ impl FastOps for Flex {
             beta: slice(&shift),
             eps: plan.eps,
         };
-        let mut y = buffer(slice(&x).len());
-        norm::forward(&params, slice(&x), residual.as_ref().map(slice), plan.act, &mut y);
-        wrap(y, &dims(&x))
+        by_format!(x, T => {
+            let mut y = buffer(values::<T>(&x).len());
+            norm::forward(&params, values::<T>(&x), residual.as_ref().map(values), plan.act, &mut y);
+            tensor(y, &dims(&x))
+        })
     }
 
     fn fast_max_pool(x: FloatTensor<Self>, geometry: PoolGeometry) -> FloatTensor<Self> {
         let x = dense(x);
         let shape = pool_shape(&dims(&x), geometry);
         let [h, w] = shape.output();
-        let mut y = buffer(shape.n * h * w * shape.c);
-        pool::max_forward(&shape, slice(&x), &mut y, None);
-        let y = wrap(y, &[shape.n, h, w, shape.c]);
+        let y = by_format!(x, T => {
+            let mut y = buffer(shape.n * h * w * shape.c);
+            pool::max_forward(&shape, values::<T>(&x), &mut y, None);
+            tensor(y, &[shape.n, h, w, shape.c])
+        });
         capture::note(&x, None, &y, |_| Op::MaxPool(geometry));
         y
     }
@@ -248,7 +248,8 @@ impl FastOps for Flex {
         let x = dense(x);
         let d = dims(&x);
         let mut y = buffer(d[0] * size[0] * size[1] * d[3]);
-        pool::adaptive_avg_forward([d[0], d[1], d[2], d[3]], size, slice(&x), &mut y);
+        let maps = [d[0], d[1], d[2], d[3]];
+        by_format!(x, T => pool::adaptive_avg_forward(maps, size, values::<T>(&x), &mut y));
         let y = wrap(y, &[d[0], size[0], size[1], d[3]]);
         capture::note(&x, None, &y, |_| Op::AvgPool(size));
         y

@@ -2,6 +2,7 @@
 
 use burn::backend::Backend;
 use burn::backend::tensor::FloatTensor;
+use burn::tensor::DType;
 
 use super::{Act, ConvGeometry, NormPlan, PoolGeometry};
 
@@ -34,7 +35,8 @@ pub(crate) trait FastGrads: Backend {
         winners: &[u8],
         dy: FloatTensor<Self>,
     ) -> FloatTensor<Self>;
-    fn avg_pool_dx(x: &[usize], dy: FloatTensor<Self>) -> FloatTensor<Self>;
+    /// The gradient of maps that are stored in `format`.
+    fn avg_pool_dx(x: &[usize], format: DType, dy: FloatTensor<Self>) -> FloatTensor<Self>;
     fn linear_dx(weight: FloatTensor<Self>, dy: FloatTensor<Self>) -> FloatTensor<Self>;
     fn linear_dw(x: FloatTensor<Self>, dy: FloatTensor<Self>) -> FloatTensor<Self>;
 }
@@ -43,8 +45,10 @@ pub(crate) trait FastGrads: Backend {
 #[derive(Clone, Debug)]
 pub(crate) struct SavedNorm<B: Backend> {
     pub x: FloatTensor<B>,
-    pub y: FloatTensor<B>,
+    /// Kept with a residual, for the activation's mask, which is otherwise computed anew from `x`: less to read.
+    pub y: Option<FloatTensor<B>>,
     pub scale: FloatTensor<B>,
+    pub shift: FloatTensor<B>,
     pub mean: FloatTensor<B>,
     pub var: FloatTensor<B>,
     pub plan: NormPlan,

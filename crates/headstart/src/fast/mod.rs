@@ -2,17 +2,21 @@
 //!
 //! Each operation exists three times: in `flex.rs`, where tensors are slices and the kernels run (gradients in
 //! `flex_grads.rs`); in `autodiff.rs`, where a tracked call records a step that calls the backward kernels; and here
-//! as a plain function on [`Tensor`], which is what `models/layers/` calls. `tokens.rs` and `gate.rs` hold all three
-//! for what they add. Feature maps are `[N, H, W, C]` and contiguous. Devices other than the CPU never come here.
+//! as a plain function on [`Tensor`], which is what `models/layers/` calls. `tokens.rs`, `gate.rs`, `half.rs` and
+//! `fork.rs` hold all three for what they add. Feature maps are `[N, H, W, C]` and contiguous; convolution,
+//! normalisation and pooling take them in f32 or bf16 (`real.rs`). Devices other than the CPU never come here.
 
 mod autodiff;
 mod capture;
 mod flex;
 mod flex_grads;
+mod fork;
 mod gate;
 mod grads;
+mod half;
 mod lots;
 mod plan;
+mod real;
 mod tokens;
 
 use burn::Tensor;
@@ -23,7 +27,9 @@ use burn::backend::{Autodiff, Backend, Dispatch, ExtensionType, Flex, backend_ex
 
 pub use capture::{Capture, capture};
 pub use flex::PackedSlot;
+pub use fork::fork;
 pub use gate::gate;
+pub use half::half;
 pub use headstart_kernels::optim::{AdamW, Sgd};
 pub use headstart_kernels::{Act as Clamp, Curve};
 pub use plan::{Plan, Precision};
@@ -183,7 +189,7 @@ pub(crate) trait FastOps: Backend {
     /// Max pooling.
     fn fast_max_pool(x: FloatTensor<Self>, geometry: PoolGeometry) -> FloatTensor<Self>;
 
-    /// Adaptive average pooling to a given height and width.
+    /// Adaptive average pooling to a given height and width, in f32 whatever the map is.
     fn fast_avg_pool(x: FloatTensor<Self>, size: [usize; 2]) -> FloatTensor<Self>;
 
     /// `x [m, k] · weightᵀ [n, k] + bias`, then the activation.

@@ -14,7 +14,7 @@ use super::capture::{Capture, Op, Step};
 use super::lots::{self, Place, Stretch};
 use super::{Act, ConvGeometry, PoolGeometry};
 
-/// The number format of a frozen part.
+/// The number format of a frozen part; bf16 also that of the maps which the rest trains on.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Precision {
@@ -25,6 +25,17 @@ pub enum Precision {
     Bf16,
     /// Bytes, scaled to the ranges seen on a few of the pictures; sums in integers.
     Int8,
+}
+
+impl Precision {
+    /// Returns its name in recipes.
+    pub fn name(self) -> &'static str {
+        match self {
+            Precision::F32 => "f32",
+            Precision::Bf16 => "bf16",
+            Precision::Int8 => "int8",
+        }
+    }
 }
 
 /// A network, or its first part, ready to run in a narrow format.

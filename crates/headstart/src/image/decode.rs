@@ -53,10 +53,10 @@ pub fn dimensions(bytes: &[u8], path: impl AsRef<Path>) -> Result<(u32, u32)> {
     size().map_err(|reason| Error::CorruptImage { path: path.as_ref().to_path_buf(), reason })
 }
 
-type Reason = String;
+pub(super) type Reason = String;
 
 /// Reads the header: the decoder, and the format for messages.
-fn open(bytes: &[u8]) -> std::result::Result<(impl ImageDecoder + '_, ImageFormat), Reason> {
+pub(super) fn open(bytes: &[u8]) -> std::result::Result<(impl ImageDecoder + '_, ImageFormat), Reason> {
     if let Some(reason) = not_a_picture(bytes) {
         return Err(reason);
     }

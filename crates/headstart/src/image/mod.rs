@@ -9,11 +9,13 @@ pub mod augment;
 pub mod color;
 pub mod decode;
 pub mod geometry;
+pub mod header;
 pub mod key;
 pub mod mix;
 mod parse;
 #[cfg(test)]
 mod parse_tests;
+pub mod phash;
 pub mod resize;
 pub mod transform;
 #[cfg(test)]
@@ -21,7 +23,9 @@ mod transform_tests;
 
 pub use ::image::RgbImage;
 pub use decode::{MAX_PIXELS, check, decode, decode_bytes};
+pub use header::{Header, Mode, header};
 pub use key::Key;
 pub use mix::{Mix, mix};
+pub use phash::Look;
 pub use resize::Interp;
 pub use transform::{CropMode, Op, Pipeline};

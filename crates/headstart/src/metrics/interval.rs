@@ -79,7 +79,7 @@ pub fn bootstrap_mean(values: &[f64], resamples: usize, confidence: f64, seed: u
 }
 
 /// SplitMix64 (Steele, Lea & Flood 2014); here because `metrics` imports nothing of the library.
-fn split_mix(state: &mut u64) -> u64 {
+pub(super) fn split_mix(state: &mut u64) -> u64 {
     *state = state.wrapping_add(0x9E37_79B9_7F4A_7C15);
     let mut z = *state;
     z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
@@ -88,7 +88,7 @@ fn split_mix(state: &mut u64) -> u64 {
 }
 
 /// Linear interpolation between order statistics, numpy's default.
-fn quantile(sorted: &[f64], q: f64) -> f64 {
+pub(super) fn quantile(sorted: &[f64], q: f64) -> f64 {
     let Some(last) = sorted.len().checked_sub(1) else { return f64::NAN };
     let at = q * last as f64;
     let (below, t) = (at.floor() as usize, at.fract());

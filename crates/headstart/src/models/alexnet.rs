@@ -10,7 +10,7 @@ use burn::module::Module;
 use burn::nn::{Dropout, DropoutConfig};
 use burn::tensor::Device;
 
-use super::layers::{Act, Conv2d, ConvSpec, Linear, Padding, adaptive_avg_pool, max_pool};
+use super::layers::{Act, Conv2d, ConvSpec, Linear, Linears, Padding, adaptive_avg_pool, max_pool};
 use super::spec::{Filter, Group, InputSpec, Row, Variant, Weights};
 use super::tap::Tap;
 use super::{Family, Flow, ModelOptions};
@@ -64,11 +64,19 @@ impl Family for AlexNet {
         }
     }
 
+    fn linears(&mut self) -> Linears<'_> {
+        vec![("fc1".into(), &mut self.fc1), ("fc2".into(), &mut self.fc2)]
+    }
+
     fn groups(&self) -> Vec<Group> {
         let conv = |(i, at)| Group::new(&format!("conv{}", i + 1), &[&format!("features.{at}")]);
         let mut groups: Vec<Group> = INDEX.iter().enumerate().map(conv).collect();
         groups.push(Group::new("pre_logits", &["classifier.1", "classifier.4"]));
         groups
+    }
+
+    fn trains_half(&self) -> bool {
+        true
     }
 
     fn run_group(&self, index: usize, x: Flow, tap: &mut Tap) -> Flow {

@@ -59,13 +59,12 @@ pub struct ClipText {
     spec: TextSpec,
 }
 
+/// Returns the values of a tensor of this name and shape, or why there are none.
+type Values<'a, E> = dyn FnMut(&str, &[usize]) -> Result<Vec<f32>, E> + 'a;
+
 impl ClipText {
     /// Builds the tower from the values `fill` returns for a name and shape.
-    pub fn new<E>(
-        spec: TextSpec,
-        device: &Device,
-        fill: &mut dyn FnMut(&str, &[usize]) -> Result<Vec<f32>, E>,
-    ) -> Result<Self, E> {
+    pub fn new<E>(spec: TextSpec, device: &Device, fill: &mut Values<'_, E>) -> Result<Self, E> {
         let TextSpec { vocab, context, width, depth, space, act } = spec;
         let matrix = |rows, columns| Param::from_tensor(Tensor::zeros([rows, columns], device));
         let norm = || LayerNorm::new(width, 1e-5, device);
@@ -132,7 +131,7 @@ fn openai_name(path: &[String]) -> String {
 }
 
 struct Fill<'a, E> {
-    fill: &'a mut dyn FnMut(&str, &[usize]) -> Result<Vec<f32>, E>,
+    fill: &'a mut Values<'a, E>,
     path: Vec<String>,
     /// The first refusal; what follows stays zero.
     failed: Option<E>,

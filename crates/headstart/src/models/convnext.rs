@@ -11,7 +11,7 @@ use burn::module::{Module, Param};
 use burn::tensor::Device;
 
 use super::layers::{
-    Act, Conv2d, ConvSpec, Dense, LayerNorm, Linear, Map, Mlp, Padding, Tokens, global_avg_pool,
+    Act, Conv2d, ConvSpec, Dense, LayerNorm, Linear, Linears, Map, Mlp, Padding, Tokens, global_avg_pool,
 };
 use super::spec::{Group, Variant};
 use super::tap::Tap;
@@ -108,6 +108,18 @@ impl Family for ConvNext {
             stages: (0..4).map(stage).collect(),
             head: Head { norm: norm(args.width * 8) },
         }
+    }
+
+    fn linears(&mut self) -> Linears<'_> {
+        let mut all = Vec::new();
+        for (i, stage) in self.stages.iter_mut().enumerate() {
+            for (j, block) in stage.blocks.iter_mut().enumerate() {
+                if let Some(mlp) = &mut block.mlp {
+                    mlp.linears(&format!("stages.{i}.blocks.{j}.mlp"), &mut all);
+                }
+            }
+        }
+        all
     }
 
     fn groups(&self) -> Vec<Group> {

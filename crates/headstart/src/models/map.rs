@@ -5,6 +5,8 @@ use burn::Tensor;
 use burn::backend::DispatchDevice;
 use burn::tensor::Device;
 
+use crate::fast;
+
 /// A batch of feature maps whose memory layout is nobody else's business.
 #[derive(Clone, Debug)]
 pub struct Map {
@@ -63,6 +65,21 @@ impl Map {
     /// Makes a map of zeros like this one that retains its gradient.
     pub(super) fn zero_leaf(&self) -> Map {
         self.with(self.x.zeros_like().detach().require_grad())
+    }
+
+    /// Returns it twice, for a residual block; both must be used.
+    pub(super) fn fork(self) -> [Map; 2] {
+        if !self.channels_last || !self.x.device().is_autodiff() {
+            return [self.clone(), self];
+        }
+        let (a, b) = fast::fork(self.x);
+        [a, b].map(|x| Map { x, channels_last: true })
+    }
+
+    /// Rounds it to bf16, in which the layers up to the next average pooling then run.
+    pub fn half(self) -> Map {
+        assert!(self.channels_last, "bf16 runs on the CPU engine");
+        Map { x: fast::half(self.x), channels_last: true }
     }
 
     /// Adds two maps of the same layout.

@@ -88,7 +88,12 @@ impl Block {
             return conv_bn_act(&self.conv_pw, &self.bn2, y, None, Act::None);
         };
         let same = self.conv_dw.spec().stride == 1 && self.conv_pw.spec().c_in == conv_pwl.spec().c_out;
-        let shortcut = same.then(|| x.clone());
+        let (x, shortcut) = if same {
+            let [x, shortcut] = x.fork();
+            (x, Some(shortcut))
+        } else {
+            (x, None)
+        };
         let y = conv_bn_act(&self.conv_pw, &self.bn1, x, None, Act::Relu6);
         let y = conv_bn_act(&self.conv_dw, &self.bn2, y, None, Act::Relu6);
         conv_bn_act(conv_pwl, bn3, y, shortcut, Act::None)
@@ -158,6 +163,10 @@ impl Family for MobileNetV2 {
             .extend((0..STAGES.len()).map(|i| format!("blocks.{i}")).map(|name| Group::new(&name, &[&name])));
         groups.push(Group::new("conv_head", &["conv_head", "bn2"]));
         groups
+    }
+
+    fn trains_half(&self) -> bool {
+        true
     }
 
     fn run_group(&self, index: usize, x: Flow, tap: &mut Tap) -> Flow {

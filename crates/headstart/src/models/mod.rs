@@ -8,6 +8,7 @@
 pub mod head;
 mod init;
 pub mod layers;
+pub mod lora;
 mod map;
 mod network;
 pub mod spec;
@@ -32,7 +33,7 @@ use burn::module::Module;
 use burn::tensor::Device;
 
 use crate::error::{Error, Result};
-use layers::{Map, Tokens};
+use layers::{Linears, Map, Tokens};
 use spec::{Group, Row, Variant, Weights};
 use tap::Tap;
 
@@ -151,6 +152,16 @@ pub trait Family: Module {
     /// Runs group `index`.
     fn run_group(&self, index: usize, x: Flow, tap: &mut Tap) -> Flow;
 
+    /// Tells whether all layers up to the embeddings can be trained on bf16 maps: convolutions, BatchNorm and pooling.
+    fn trains_half(&self) -> bool {
+        false
+    }
+
+    /// Lists its linear layers by module path, for adapters.
+    fn linears(&mut self) -> Linears<'_> {
+        Vec::new()
+    }
+
     /// Turns a module path into the checkpoint's name.
     fn key(&self, path: &str) -> String {
         path.to_string()
@@ -207,6 +218,10 @@ macro_rules! families {
                 match self { $(Self::$family(net) => net.run_group(index, x, tap)),+ }
             }
 
+            fn linears(&mut self) -> Linears<'_> {
+                match self { $(Self::$family(net) => net.linears()),+ }
+            }
+
             fn key(&self, path: &str) -> String {
                 match self { $(Self::$family(net) => net.key(path)),+ }
             }
@@ -221,6 +236,10 @@ macro_rules! families {
 
             fn dialects(&self) -> &'static [Dialect] {
                 match self { $(Self::$family(_) => <$file::$family as Family>::DIALECTS),+ }
+            }
+
+            fn trains_half(&self) -> bool {
+                match self { $(Self::$family(net) => net.trains_half()),+ }
             }
 
             fn classifier(&self) -> &'static str {

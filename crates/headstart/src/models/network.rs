@@ -9,7 +9,7 @@ use burn::module::{Flag, Module, ModuleMapper, ModuleVisitor, Param};
 use burn::tensor::{Device, TensorData};
 
 use super::head::Head;
-use super::layers::Map;
+use super::layers::{Linears, Map};
 use super::spec::{Group, Row};
 use super::tap::Tap;
 use super::{Backbone, Dialect, Flow, ModelOptions, find, init};
@@ -111,6 +111,13 @@ impl Network {
         })
     }
 
+    /// Tells whether the groups from `first` on have convolutions and can be trained on bf16 maps. Linear layers and
+    /// the head are trained in f32.
+    pub fn trains_half(&self, first: usize) -> bool {
+        self.backbone.trains_half()
+            && self.params().iter().any(|p| p.shape.len() == 4 && self.group_of(&p.name) >= first)
+    }
+
     /// Turns pictures into logits `[N, classes]`.
     pub fn forward(&self, x: Map, tap: &mut Tap) -> Tensor<2> {
         self.run(0..self.groups().len(), Flow::Map(x), tap).flat()
@@ -141,6 +148,14 @@ impl Network {
             "backbone" => self.backbone.key(&path[2..].join(".")),
             _ => self.head.key(&path[1..].join("."), self.classifier()),
         }
+    }
+
+    /// Lists the backbone's linear layers by checkpoint name.
+    pub(super) fn linears(&mut self) -> Linears<'_> {
+        let names = self.backbone.clone();
+        // Only whole tensors have names.
+        let name = |path: &str| names.key(&format!("{path}.weight")).trim_end_matches(".weight").to_string();
+        self.backbone.linears().into_iter().map(|(path, layer)| (name(&path), layer)).collect()
     }
 
     /// Lists the foreign dialects this network's checkpoints come in.

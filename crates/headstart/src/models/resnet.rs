@@ -126,9 +126,10 @@ impl Block {
     }
 
     fn forward(&self, x: Map) -> Map {
+        let [x, shortcut] = x.fork();
         let shortcut = match &self.downsample {
-            Some((conv, bn)) => conv_bn_act(conv, bn, x.clone(), None, Act::None),
-            None => x.clone(),
+            Some((conv, bn)) => conv_bn_act(conv, bn, shortcut, None, Act::None),
+            None => shortcut,
         };
         let y = conv_bn_act(&self.conv1, &self.bn1, x, None, Act::Relu);
         let (y, conv, bn) = match (&self.conv3, &self.bn3) {
@@ -204,6 +205,10 @@ impl Family for ResNet {
         let stage = |name| Group::new(name, &[name]);
         let stem = Group::new("stem", &["conv1", "bn1"]);
         vec![stem, stage("layer1"), stage("layer2"), stage("layer3"), stage("layer4")]
+    }
+
+    fn trains_half(&self) -> bool {
+        self.layer1.iter().all(|block| block.se.is_none())
     }
 
     fn run_group(&self, index: usize, x: Flow, tap: &mut Tap) -> Flow {

@@ -8,7 +8,7 @@ use burn::module::Module;
 use burn::tensor::Device;
 
 use super::layers::{
-    Act, Conv2d, ConvSpec, Dense, LayerNorm, Linear, Map, Mlp, Padding, Tokens, WindowAttention,
+    Act, Conv2d, ConvSpec, Dense, LayerNorm, Linear, Linears, Map, Mlp, Padding, Tokens, WindowAttention,
     global_avg_pool, pad,
 };
 use super::spec::{Filter, Group, InputSpec, Row, TimmName, Variant, Weights};
@@ -198,6 +198,20 @@ impl Family for SwinV2 {
         }
         x = tap.at(&format!("layers.{index}"), x);
         if index < 3 { Flow::Map(x) } else { Flow::Flat(global_avg_pool(self.norm.pixels(x))) }
+    }
+
+    fn linears(&mut self) -> Linears<'_> {
+        let mut all = Vec::new();
+        for (i, stage) in self.layers.iter_mut().enumerate() {
+            if let Some(merge) = &mut stage.downsample {
+                all.push((format!("layers.{i}.downsample.reduction"), &mut merge.reduction));
+            }
+            for (j, block) in stage.blocks.iter_mut().enumerate() {
+                block.attn.linears(&format!("layers.{i}.blocks.{j}.attn"), &mut all);
+                block.mlp.linears(&format!("layers.{i}.blocks.{j}.mlp"), &mut all);
+            }
+        }
+        all
     }
 
     fn key(&self, path: &str) -> String {

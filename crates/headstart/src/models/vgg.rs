@@ -20,7 +20,7 @@ use burn::nn::{Dropout, DropoutConfig};
 use burn::tensor::Device;
 
 use super::layers::{
-    Act, BatchNorm, Conv2d, ConvSpec, Linear, Map, adaptive_avg_pool, conv_bn_act, max_pool,
+    Act, BatchNorm, Conv2d, ConvSpec, Linear, Linears, Map, adaptive_avg_pool, conv_bn_act, max_pool,
 };
 use super::spec::{Filter, Group, InputSpec, Row, TimmName, Variant, Weights};
 use super::tap::Tap;
@@ -137,6 +137,10 @@ impl Family for Vgg {
         }
     }
 
+    fn linears(&mut self) -> Linears<'_> {
+        vec![("fc1".into(), &mut self.fc1), ("fc2".into(), &mut self.fc2)]
+    }
+
     fn groups(&self) -> Vec<Group> {
         let mut groups = Vec::new();
         for (b, units) in self.blocks.iter().enumerate() {
@@ -149,6 +153,10 @@ impl Family for Vgg {
         }
         groups.push(Group::new("pre_logits", &["classifier.0", "classifier.3"]));
         groups
+    }
+
+    fn trains_half(&self) -> bool {
+        true
     }
 
     fn run_group(&self, index: usize, x: Flow, tap: &mut Tap) -> Flow {

@@ -23,7 +23,7 @@ use burn::module::{Module, Param};
 use burn::tensor::Device;
 
 use super::layers::{
-    Act, Attention, Conv2d, ConvSpec, LayerNorm, LayerScale, Linear, Map, Mlp, Padding, Tokens,
+    Act, Attention, Conv2d, ConvSpec, LayerNorm, LayerScale, Linear, Linears, Map, Mlp, Padding, Tokens,
     resample_pos_embed,
 };
 use super::spec::{Group, Variant};
@@ -149,6 +149,15 @@ impl Family for ViT {
         };
         let x = tap.tokens(&format!("blocks.{index}"), self.blocks[index].forward(x.tokens()));
         if index + 1 < self.blocks.len() { Flow::Tokens(x) } else { Flow::Flat(self.pool(x)) }
+    }
+
+    fn linears(&mut self) -> Linears<'_> {
+        let mut all = Vec::new();
+        for (i, block) in self.blocks.iter_mut().enumerate() {
+            block.attn.linears(&format!("blocks.{i}.attn"), &mut all);
+            block.mlp.linears(&format!("blocks.{i}.mlp"), &mut all);
+        }
+        all
     }
 
     fn foreign(&self, dialect: Dialect, key: &str) -> String {

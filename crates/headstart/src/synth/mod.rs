@@ -11,5 +11,5 @@ pub mod flowers;
 pub mod formula;
 pub mod noise;
 
-pub use flowers::{SPECIES, flower, write_flowers};
+pub use flowers::{Facts, SPECIES, flower, flower_with_facts, write_flower_tables, write_flowers};
 pub use formula::{FORMULA_CLASSES, formula_picture};

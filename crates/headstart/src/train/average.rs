@@ -16,7 +16,7 @@ use crate::error::{Error, Result};
 pub enum Average {
     /// The last so many.
     Last(usize),
-    /// The best so many, by validation top-1, ties by loss.
+    /// The best so many, by validation top-1, mAP or RMSE, ties by loss.
     Best(usize),
 }
 
@@ -66,7 +66,7 @@ impl Average {
             Self::Best(_) => {
                 let score = |slot: usize| {
                     let record = &place.history[place.kept[slot]];
-                    (record.top1, -record.val_loss)
+                    (record.merit(), -record.val_loss)
                 };
                 let slots = 0..kept.len();
                 slots.reduce(|a, b| if score(b) < score(a) { b } else { a }).expect("more than `count`")

@@ -6,9 +6,8 @@
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::rc::Rc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use burn::Tensor;
 use burn::module::Module;
 use burn::tensor::Device;
 
@@ -16,8 +15,10 @@ use super::accumulate;
 use super::checkpoint::{Checkpoint, Place, Within};
 use super::ema::Ema;
 use super::groups::{self, TrainableSet};
-use super::keep::{find_rate, finish, keep, put, save_live, steps_of};
-use super::loss::{balanced_weights, targets};
+use super::half;
+use super::keep::{Clock, find_rate, finish, keep, put, salvage, save_live, steps_of};
+use super::light;
+use super::objective::Objective;
 use super::observer::{EpochRecord, Event, Observer};
 use super::optimizer::{Optimizer, OptimizerSpec};
 use super::photos::{Batch, Photos};
@@ -25,9 +26,11 @@ use super::prefix::{self, CacheLimits, FeatureCache, Features, Prefix};
 use super::recipe::{Phase, Recipe};
 use super::schedule::Schedule;
 use super::step::Lesson;
+use super::validate::judge;
+pub use super::validate::logits;
 use crate::error::{Error, Result};
 use crate::image::{self, Mix};
-use crate::metrics;
+use crate::models::lora::{Adapter, is_adapter};
 use crate::models::tap::Tap;
 use crate::models::{Flow, Network, frozen, values};
 use crate::rng::Rng;
@@ -47,6 +50,8 @@ pub struct Job<'a> {
     pub checkpoint: Option<PathBuf>,
     /// Whether to go on from that checkpoint.
     pub resume: bool,
+    /// How often to save within an epoch; `None` saves after each epoch only.
+    pub every: Option<Duration>,
     /// Bounds of the feature cache.
     pub limits: CacheLimits,
 }
@@ -64,6 +69,10 @@ pub struct Outcome {
     pub found: Vec<(usize, f64)>,
     /// What the user should know about how the weights came about.
     pub notes: Vec<String>,
+    /// Why training ended before its plan, if it did.
+    pub failure: Option<Error>,
+    /// Adapters that are part of the weights, where they and the head are all that was trained.
+    pub adapter: Option<Adapter>,
 }
 
 /// The streams of random numbers a run draws from.
@@ -82,11 +91,24 @@ pub fn fit(job: &Job, network: Network, observer: &mut dyn Observer) -> Result<O
     let start = if job.recipe.wise.is_some() { network.state() } else { Vec::new() };
     if let (true, Some(path)) = (job.resume, &job.checkpoint) {
         state = Checkpoint::load(path, &job.key)?;
+        if let Some(phase) = job.recipe.phases.get(state.place.phase)
+            && state.model.iter().any(|(name, ..)| is_adapter(name))
+        {
+            network = phase.adapt(network, job.recipe.seed)?;
+        }
         network = put(network, &state.model);
     }
-    let mut cache = FeatureCache::default();
+    let (mut cache, mut failure) = (FeatureCache::default(), None);
     while state.place.phase < job.recipe.phases.len() {
-        network = run_phase(job, network, &mut state, &mut cache, observer)?;
+        let before = network.clone();
+        network = match run_phase(job, network, &mut state, &mut cache, observer) {
+            Ok(trained) => trained,
+            Err(error) => {
+                failure = Some(salvage(error, &state)?);
+                network = before;
+                break;
+            }
+        };
         state.place = Place {
             phase: state.place.phase + 1,
             epoch: 0,
@@ -103,10 +125,11 @@ pub fn fit(job: &Job, network: Network, observer: &mut dyn Observer) -> Result<O
         what: "the phases have no epoch in all".into(),
         hint: "give a phase at least one epoch".into(),
     })?;
-    let notes = finish(job, &network, &mut state, &start)?;
+    let mut notes = finish(job, &network, &mut state, &start)?;
+    let adapter = light::adapter(job.recipe, &network, &state, &mut notes)?;
     let Place { history, found, .. } = state.place;
     let found = found.into_iter().map(|(phase, bits)| (phase, f64::from_bits(bits))).collect();
-    Ok(Outcome { network: put(network, &state.best), history, best_epoch, found, notes })
+    Ok(Outcome { network: put(network, &state.best), history, best_epoch, found, notes, failure, adapter })
 }
 
 fn run_phase(
@@ -134,28 +157,25 @@ fn run_phase(
         let (trained, train_loss) = learner.epoch(network, &mut optimizer, ema.as_mut(), state, observer)?;
         network = trained;
         let answer = ema.as_ref().map_or_else(|| network.clone(), |ema| ema.apply(&network));
-        let scores = learner.validate(&answer)?;
-        let record = EpochRecord {
+        let mut record = EpochRecord {
             phase: index,
             phase_name: phase.name.clone(),
             epoch: state.place.history.len(),
             train_loss,
-            val_loss: scores.loss,
-            top1: scores.top1,
             lr: learner.rates.last().expect("a head") * learner.factor(state.place.epoch as f64 + 1.0),
-            seconds: started.elapsed().as_secs_f64(),
+            ..EpochRecord::default()
         };
+        learner.validate(&answer, &mut record)?;
+        record.seconds = started.elapsed().as_secs_f64();
         save_live(state, &network, &optimizer, ema.as_ref());
         keep(state, &answer, record, recipe);
-        if let Some(path) = &job.checkpoint {
-            state.save(path)?;
-        }
+        job.save(state)?;
         observer.event(Event::EpochEnded(state.place.history.last().expect("just pushed")));
         if observer.wants_to_stop() && (state.place.epoch < phase.epochs || index + 1 < recipe.phases.len()) {
             return Err(job.interrupted(state)?);
         }
     }
-    Ok(network)
+    Ok(network.merged())
 }
 
 /// Tells the observer what is frozen and how fast the rest learns.
@@ -166,19 +186,16 @@ fn announce(
     network: &Network,
     observer: &mut dyn Observer,
 ) -> Result<()> {
-    let set = groups::resolve(&phase.trainable, phase.batch_norm, network)?;
+    let set = phase.set(network)?;
     let groups: Vec<(String, Option<f64>)> = (network.groups().iter().zip(phase.rates(network)?))
         .map(|(g, rate)| (g.name.clone(), set.params.iter().any(|p| g.owns(p)).then_some(rate)))
         .collect();
     let (count, name, epochs) = (job.recipe.phases.len(), phase.name.as_str(), phase.epochs);
     observer.event(Event::PhaseStarted { index, count, name, groups: &groups, epochs });
+    if let Some(text) = half::exception(job.recipe, network, set.first_group) {
+        observer.event(Event::Note(&text));
+    }
     Ok(())
-}
-
-/// Mean loss and accuracy on the validation pictures.
-struct Scores {
-    loss: f64,
-    top1: f64,
 }
 
 /// One phase at work.
@@ -191,9 +208,12 @@ pub(super) struct Learner<'a> {
     /// The peak rate of each tensor, by name.
     rate_of: HashMap<String, f64>,
     views: usize,
+    /// Whether the rest works on bf16 maps.
+    half: bool,
     prefix: Prefix,
     train: Option<Rc<Features>>,
     val: Option<Rc<Features>>,
+    objective: Objective,
 }
 
 impl<'a> Learner<'a> {
@@ -206,7 +226,8 @@ impl<'a> Learner<'a> {
         observer: &mut dyn Observer,
     ) -> Result<(Self, Network)> {
         let recipe = job.recipe;
-        let set = groups::resolve(&phase.trainable, phase.batch_norm, &network)?;
+        let set = phase.set(&network)?;
+        let network = phase.adapt(network, recipe.seed)?;
         let rates = phase.rates(&network)?;
         let network = groups::apply(&set, network.train());
         let first = set.first_group;
@@ -224,7 +245,10 @@ impl<'a> Learner<'a> {
         let schedule = phase.schedule.parse()?;
         let rate = |name: &String| rates[network.group_of(name)];
         let rate_of = network.params().into_iter().map(|p| (p.name.clone(), rate(&p.name))).collect();
-        let learner = Self { job, phase, schedule, set, rates, rate_of, views, prefix, train, val };
+        let half = half::applies(recipe, &network, first);
+        let objective = Objective::new(recipe, job.train, network.options().num_classes)?;
+        let learner =
+            Self { job, phase, schedule, set, rates, rate_of, views, half, prefix, train, val, objective };
         Ok((learner, network))
     }
 
@@ -243,10 +267,8 @@ impl<'a> Learner<'a> {
     ) -> Result<(Network, f64)> {
         let recipe = self.job.recipe;
         let (epoch, global) = (state.place.epoch, state.place.history.len() as u64);
-        let classes = network.options().num_classes;
         let device = Device::flex().autodiff();
         let labels = self.job.train.labels();
-        let weights = recipe.class_weights.then(|| balanced_weights(&labels, classes));
         let order =
             recipe.sampler.order(&labels, &mut Rng::keyed(&[recipe.seed, Stream::Order as u64, global]));
         let steps = steps_of(order.len(), recipe.batch_size);
@@ -263,14 +285,13 @@ impl<'a> Learner<'a> {
         let range = |steps: std::ops::Range<usize>| {
             steps.start * recipe.batch_size..(steps.end * recipe.batch_size).min(order.len())
         };
-        let mut held = None;
+        let (mut held, mut clock) = (None, Clock::new(self.job.every));
         for step in within.step..steps {
             let picks = &order[range(step..step + 1)];
             // The batches whose gradients make one step with this one's.
             let joint = step / recipe.accumulate * recipe.accumulate;
             let joint = joint..(joint + recipe.accumulate).min(steps);
-            let picked: Vec<usize> = picks.iter().map(|i| labels[*i]).collect();
-            let mut goal = targets(&picked, classes, recipe.label_smoothing);
+            let mut goal = self.objective.goal(picks);
             let input = match (&self.train, &mut pictures) {
                 (Some(features), _) => {
                     let picks: Vec<_> =
@@ -286,20 +307,14 @@ impl<'a> Learner<'a> {
                 (None, None) => unreachable!("features or pictures"),
             };
             device.seed(Rng::keyed(&[recipe.seed, Stream::Dropout as u64, global, step as u64]).bits());
-            let lesson = Lesson {
-                first: self.set.first_group,
-                input,
-                goal,
-                weights: weights.as_ref().map(|w| picked.iter().map(|l| w[*l]).collect()),
-                focal: recipe.focal,
-            };
-            let loss = lesson.loss(&network);
+            let (first, half) = (self.set.first_group, self.half);
+            let lesson = Lesson { first, input, half, goal, weights: None, focal: None };
+            let loss = self.objective.loss(lesson, picks, &network);
             let value = f64::from(loss.clone().into_scalar::<f32>());
             if !value.is_finite() {
                 return Err(Error::Training {
                     reason: format!("the loss is {value} in epoch {}, step {}", global + 1, step + 1),
-                    hint: "lower the rate with `--lr`, or clip gradients with `clip = 1.0`; the last checkpoint is intact"
-                        .into(),
+                    hint: "lower the rate with `--lr`, or clip gradients with `clip = 1.0`".into(),
                 });
             }
             let share = picks.len() as f64 / range(joint.clone()).len() as f64;
@@ -327,10 +342,14 @@ impl<'a> Learner<'a> {
                 ema.update(&network);
             }
             observer.event(told);
-            if observer.wants_to_stop() && step + 1 < steps {
+            let stop = observer.wants_to_stop();
+            if step + 1 < steps && (stop || clock.rings()) {
                 save_live(state, &network, optimizer, ema.as_deref());
                 state.place.within = Within { step: step + 1, loss_bits: total.to_bits(), seen };
-                return Err(self.job.interrupted(state)?);
+                if stop {
+                    return Err(self.job.interrupted(state)?);
+                }
+                self.job.save(state)?;
             }
         }
         Ok((network, total / seen as f64))
@@ -353,15 +372,14 @@ impl<'a> Learner<'a> {
         self.prefix.run(batch.x.into(), [batch.n, batch.h, batch.w]).to_device(device)
     }
 
-    fn validate(&self, network: &Network) -> Result<Scores> {
+    fn validate(&self, network: &Network, record: &mut EpochRecord) -> Result<()> {
         let network = frozen(network);
-        let labels = self.job.val.labels();
-        let logits = match &self.val {
+        let outputs = match &self.val {
             None => logits(&network, self.job.val)?,
             Some(features) => {
                 let range = self.set.first_group..network.groups().len();
                 let mut all = Vec::new();
-                let indices: Vec<usize> = (0..labels.len()).collect();
+                let indices: Vec<usize> = (0..self.job.val.len()).collect();
                 for chunk in indices.chunks(256) {
                     let picks: Vec<_> = chunk.iter().map(|i| (*i, 0)).collect();
                     let x = features.batch(&picks, &Device::flex())?;
@@ -370,22 +388,7 @@ impl<'a> Learner<'a> {
                 all
             }
         };
-        let classes = network.options().num_classes;
-        Ok(Scores {
-            loss: metrics::calibration::nll(&logits, classes, &labels, 1.0),
-            top1: metrics::accuracy::top_k(&logits, classes, &labels, 1),
-        })
+        judge(&outputs, network.options().num_classes, self.job.val, self.job.recipe, record);
+        Ok(())
     }
-}
-
-/// Computes the logits of every picture in order.
-pub fn logits(network: &Network, photos: &Photos) -> Result<Vec<f32>> {
-    let (network, device) = (frozen(network), Device::flex());
-    let groups = network.groups().len();
-    let mut all = Vec::with_capacity(photos.len() * network.options().num_classes);
-    for batch in photos.in_order(0) {
-        let out: Tensor<2> = prefix::run(&network, groups, batch?, &device).flat();
-        all.extend(values(&out));
-    }
-    Ok(all)
 }

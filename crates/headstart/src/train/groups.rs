@@ -83,6 +83,16 @@ pub struct TrainableSet {
 
 /// Resolves `patterns` (group names, `all`, or name patterns with `*`) against a network.
 pub fn resolve(patterns: &[String], policy: BatchNormPolicy, network: &Network) -> Result<TrainableSet> {
+    resolve_part(patterns, policy, network, &|_| true)
+}
+
+/// Resolves `patterns` and leaves out what `wanted` does not want by name.
+pub(super) fn resolve_part(
+    patterns: &[String],
+    policy: BatchNormPolicy,
+    network: &Network,
+    wanted: &dyn Fn(&str) -> bool,
+) -> Result<TrainableSet> {
     let params = network.params();
     let norm_layers: BTreeSet<&str> =
         params.iter().filter_map(|p| p.name.strip_suffix(".running_mean")).collect();
@@ -98,7 +108,7 @@ pub fn resolve(patterns: &[String], policy: BatchNormPolicy, network: &Network) 
                 None => pattern == "all" || matcher.is_match(&param.name),
             };
             matched |= hit;
-            if hit {
+            if hit && wanted(&param.name) {
                 chosen.insert(param.name.clone());
             }
         }

@@ -1,17 +1,20 @@
 //! What a run keeps besides the weights it is moving: the best ones, those to be averaged, the rates its sweeps found.
 
+use std::time::{Duration, Instant};
+
 use super::average::{self, Average};
 use super::checkpoint::{Checkpoint, Named, Within};
 use super::ema::Ema;
 use super::fit::Job;
+use super::light::settled;
 use super::lr_find::{LrFind, lr_find};
 use super::observer::{EpochRecord, Event, Observer};
 use super::optimizer::Optimizer;
 use super::prefix::FeatureCache;
 use super::recipe::{Phase, Recipe};
+use super::validate::judge;
 use crate::clip::HeadPlan;
 use crate::error::{Error, Result};
-use crate::metrics::accuracy;
 use crate::models::Network;
 
 /// Makes the final weights out of those kept, in place of the best epoch's; says what was done.
@@ -25,34 +28,43 @@ pub(super) fn finish(
     start: &[Named],
 ) -> Result<Vec<String>> {
     let mut notes = Vec::new();
-    let top1 = |weights: &[Named]| -> Result<f64> {
+    let score = |weights: &[Named]| -> Result<EpochRecord> {
         let logits = super::fit::logits(&put(network.clone(), weights), job.val)?;
-        Ok(accuracy::top_k(&logits, network.options().num_classes, &job.val.labels(), 1))
+        let mut record = EpochRecord::default();
+        judge(&logits, network.options().num_classes, job.val, job.recipe, &mut record);
+        Ok(record)
+    };
+    // Of one class a picture, top-1 goes without saying.
+    let say = |record: &EpochRecord| match record.headline() {
+        ("top-1", value) => format!("{value:.4}"),
+        (name, value) => format!("{name} {value:.4}"),
     };
     if let (Some(best), true) = (state.place.best_epoch, state.kept.len() > 1) {
         let weights = average::soup(&state.kept);
         let epochs: Vec<String> = state.place.kept.iter().map(|e| (e + 1).to_string()).collect();
-        let (found, alone) = (top1(&weights)?, state.place.history[best].top1);
+        let (found, alone) = (score(&weights)?, &state.place.history[best]);
         let what = format!(
-            "the average of epochs {} reaches {found:.4} on the validation photos",
-            epochs.join(", ")
+            "the average of epochs {} reaches {} on the validation photos",
+            epochs.join(", "),
+            say(&found)
         );
-        if found >= alone {
+        let (better, alone) = (found.merit() >= alone.merit(), say(alone));
+        if better {
             state.best = weights;
-            notes.push(format!("{what} and is taken; the best epoch alone reached {alone:.4}"));
+            notes.push(format!("{what} and is taken; the best epoch alone reached {alone}"));
         } else {
-            notes.push(format!("{what} and is not taken; epoch {} alone reached {alone:.4}", best + 1));
+            notes.push(format!("{what} and is not taken; epoch {} alone reached {alone}", best + 1));
         }
     }
     if let Some(share) = job.recipe.wise {
         let head = network.groups().last().expect("a head");
-        let before = top1(&state.best)?;
+        let before = say(&score(&state.best)?);
         // A zero-shot head was worth something before it was trained.
         let is_new = !HeadPlan::is_zero_shot(&job.recipe.head);
         average::wise(&mut state.best, start, share, &|name| is_new && head.owns(name));
-        let after = top1(&state.best)?;
+        let after = say(&score(&state.best)?);
         notes.push(format!(
-            "{:.0} % of the backbone's way from its start is kept: {after:.4} on the validation photos, {before:.4} before",
+            "{:.0} % of the backbone's way from its start is kept: {after} on the validation photos, {before} before",
             100.0 * share
         ));
     }
@@ -108,12 +120,12 @@ pub(super) fn save_live(state: &mut Checkpoint, network: &Network, optimizer: &O
 pub(super) fn keep(state: &mut Checkpoint, answer: &Network, record: EpochRecord, recipe: &Recipe) {
     let better = state.place.best_epoch.is_none_or(|best| {
         let best = &state.place.history[best];
-        (record.top1, -record.val_loss) > (best.top1, -best.val_loss)
+        (record.merit(), -record.val_loss) > (best.merit(), -best.val_loss)
     });
     state.place.history.push(record);
     let averaged = recipe.average.as_deref().filter(|_| state.place.phase + 1 == recipe.phases.len());
     if better || averaged.is_some() {
-        let weights = answer.state();
+        let weights = settled(answer);
         if let Some(average) = averaged {
             let average: Average = average.parse().expect("checked with the recipe");
             average.keep(&mut state.place, &mut state.kept, &weights);
@@ -130,12 +142,50 @@ pub(super) fn keep(state: &mut Checkpoint, answer: &Network, record: EpochRecord
     state.place.within = Within::default();
 }
 
+/// Tells when it is time to save within an epoch.
+pub(super) struct Clock {
+    every: Option<Duration>,
+    last: Instant,
+}
+
+impl Clock {
+    pub(super) fn new(every: Option<Duration>) -> Self {
+        Self { every, last: Instant::now() }
+    }
+
+    /// Tells whether the time has come, and starts anew if so.
+    pub(super) fn rings(&mut self) -> bool {
+        let rings = self.every.is_some_and(|every| self.last.elapsed() >= every);
+        if rings {
+            self.last = Instant::now();
+        }
+        rings
+    }
+}
+
+/// Lets a run that diverged after a good epoch end with that epoch's weights; other errors, and those before the first
+/// epoch, pass.
+pub(super) fn salvage(error: Error, state: &Checkpoint) -> Result<Error> {
+    match (error, state.place.best_epoch) {
+        (Error::Training { reason, hint }, Some(best)) => {
+            let record = &state.place.history[best];
+            let (name, value) = record.headline();
+            let reason = format!("{reason}; kept are the weights of epoch {} ({name} {value:.4})", best + 1);
+            Ok(Error::Training { reason, hint })
+        }
+        (error, _) => Err(error),
+    }
+}
+
 impl Job<'_> {
+    /// Saves the state where the job says so.
+    pub(super) fn save(&self, state: &Checkpoint) -> Result<()> {
+        self.checkpoint.as_deref().map_or(Ok(()), |path| state.save(path))
+    }
+
     /// Saves the state; returns the error that says so.
     pub(super) fn interrupted(&self, state: &Checkpoint) -> Result<Error> {
-        if let Some(path) = &self.checkpoint {
-            state.save(path)?;
-        }
+        self.save(state)?;
         Ok(Error::Interrupted { checkpoint: self.checkpoint.clone() })
     }
 }

@@ -104,8 +104,14 @@ pub fn lr_find(
     let mut phase = Phase { epochs, schedule: Schedule::Exponential { ratio }.to_string(), ..phase.clone() };
     phase.set_rate(settings.start);
     let recipe = Recipe { ema: None, accumulate: 1, ..job.recipe.clone() };
-    let job =
-        Job { recipe: &recipe, checkpoint: None, key: String::new(), limits: job.limits.clone(), ..*job };
+    let job = Job {
+        recipe: &recipe,
+        checkpoint: None,
+        every: None,
+        key: String::new(),
+        limits: job.limits.clone(),
+        ..*job
+    };
     let mut watch =
         Watch { outer: observer, settings, points: Vec::new(), mean: 0.0, lowest: f64::MAX, ended: None };
     match sweep(&job, &phase, network, cache, &mut watch) {

@@ -59,12 +59,52 @@ pub struct EpochRecord {
     pub train_loss: f64,
     /// Mean validation loss, without smoothing or weights.
     pub val_loss: f64,
-    /// Share of validation pictures classified right.
+    /// Share of validation pictures classified right; not a number for other tasks, and then not written.
+    #[serde(default = "nan", skip_serializing_if = "is_nan")]
     pub top1: f64,
+    /// Of multi-label classification, the mean over labels of their average precision.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub map: Option<f64>,
+    /// Of regression, the root of the mean squared error over all targets, in standard deviations of the training part.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub nrmse: Option<f64>,
+    /// Of regression, the root of the mean squared error of each target, in its own unit.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub rmse: Vec<f64>,
+    /// Of regression, the mean over targets of the share of variance explained.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub r2: Option<f64>,
     /// Learning rate of the head at the last step.
     pub lr: f64,
     /// Seconds the epoch took.
     pub seconds: f64,
+}
+
+fn nan() -> f64 {
+    f64::NAN
+}
+fn is_nan(x: &f64) -> bool {
+    x.is_nan()
+}
+
+impl EpochRecord {
+    /// What epochs are compared by, the larger the better: top-1, mAP, or the negative error of numbers.
+    pub fn merit(&self) -> f64 {
+        let merit = self.map.or(self.nrmse.map(|e| -e)).unwrap_or(self.top1);
+        // A network whose answers are no numbers is worse than any.
+        if merit.is_nan() { f64::NEG_INFINITY } else { merit }
+    }
+
+    /// The number epochs are compared by, as people read it: its name, and its value.
+    pub fn headline(&self) -> (&'static str, f64) {
+        match (self.map, self.nrmse, &self.rmse[..]) {
+            (Some(map), ..) => ("mAP", map),
+            (_, Some(_), [one]) => ("RMSE", *one),
+            // Several targets have no unit in common.
+            (_, Some(nrmse), _) => ("RMSE in deviations", nrmse),
+            _ => ("top-1", self.top1),
+        }
+    }
 }
 
 /// Watches training.

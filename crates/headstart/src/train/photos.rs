@@ -11,11 +11,13 @@ use std::thread;
 
 use crate::error::Result;
 use crate::image::{self, Key, Pipeline};
+use crate::task::Truth;
 
 /// A set of labelled pictures with the pipeline that prepares them.
 #[derive(Clone, Debug)]
 pub struct Photos {
     inner: Arc<Inner>,
+    truth: Truth,
 }
 
 #[derive(Debug)]
@@ -58,7 +60,19 @@ impl Photos {
     ) -> Self {
         let size = pipeline.output_size().expect("a pipeline for training ends in a fixed size");
         let key = format!("{content} {pipeline} {seed}");
-        Self { inner: Arc::new(Inner { files, pipeline, size, seed, batch_size, key }) }
+        let inner = Arc::new(Inner { files, pipeline, size, seed, batch_size, key });
+        Self { inner, truth: Truth::default() }
+    }
+
+    /// Says what is true of the pictures, in their order, for tasks other than one class a picture.
+    pub fn with_truth(self, truth: Truth) -> Self {
+        assert!(truth.is_empty() || truth.len() == self.len(), "one row of truth a picture");
+        Self { truth, ..self }
+    }
+
+    /// Returns what is true of the pictures; of one class a picture, [`Photos::labels`] does.
+    pub fn truth(&self) -> &Truth {
+        &self.truth
     }
 
     /// Counts the pictures.

@@ -21,6 +21,7 @@ use super::observer::{Event, Observer};
 use super::photos::{Batch, Photos};
 use crate::error::{Error, Result};
 use crate::fast::{Capture, Plan, Precision, capture};
+use crate::machine::Memory;
 use crate::models::layers::{Map, Tokens};
 use crate::models::tap::Tap;
 use crate::models::{Flow, Network, values};
@@ -37,9 +38,10 @@ pub struct CacheLimits {
 }
 
 impl CacheLimits {
-    /// The usual bounds: 4 GiB in memory, 32 GiB in a file in `folder`.
+    /// The usual bounds: 4 GiB in memory, or half of what is free if that is less; 32 GiB in a file in `folder`.
     pub fn usual(folder: &Path) -> Self {
-        Self { memory: 4 << 30, disk: 32 << 30, folder: folder.into() }
+        let half = Memory::now().map_or(u64::MAX, |m| m.free / 2);
+        Self { memory: half.min(4 << 30), disk: 32 << 30, folder: folder.into() }
     }
 }
 
@@ -59,15 +61,6 @@ pub struct Features {
 enum Store {
     Memory(Vec<f32>),
     Disk { file: File, path: PathBuf },
-}
-
-impl Drop for Features {
-    fn drop(&mut self) {
-        if let Store::Disk { path, .. } = &self.store {
-            // A leftover cache file costs space, not correctness.
-            let _ = std::fs::remove_file(path);
-        }
-    }
 }
 
 impl Features {
@@ -266,7 +259,10 @@ impl FeatureCache {
                         let path = limits.folder.join(format!("features-{}.f32", hex(&key[..6])));
                         let open =
                             File::options().read(true).write(true).create(true).truncate(true).open(&path);
-                        sink = Some(Sink::Disk(open.map_err(Error::write(&path))?, path));
+                        let file = open.map_err(Error::write(&path))?;
+                        // An open file needs no name, and without one a killed run leaves nothing behind.
+                        std::fs::remove_file(&path).map_err(Error::write(&path))?;
+                        sink = Some(Sink::Disk(file, path));
                     } else {
                         return Ok(None);
                     }

@@ -107,6 +107,7 @@ pub fn pretrain(model: &str, p: &Pretraining, observer: &mut dyn Observer) -> Re
         let lesson = Lesson {
             first: 0,
             input: Flow::Map(Map::from_nhwc(x)),
+            half: false,
             goal: targets(&labels, FORMULA_CLASSES, 0.1),
             weights: None,
             focal: None,

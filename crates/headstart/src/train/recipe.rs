@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::average::Average;
 use super::groups::{BatchNormPolicy, Rate};
+use super::objective::LossSpec;
 use super::optimizer::OptimizerSpec;
 use super::place::{point, toml_error};
 use super::sampler::Sampler;
@@ -20,6 +21,7 @@ use crate::error::{Error, Result};
 use crate::fast::Precision;
 use crate::image::Pipeline;
 use crate::models::Network;
+use crate::models::lora::LoraSpec;
 use crate::models::spec::{Filter, InputSpec};
 
 /// A whole training plan.
@@ -66,7 +68,7 @@ pub struct Recipe {
     /// draws anew each epoch, `"auto"` chooses by the number of pictures.
     #[serde(default)]
     pub views: Views,
-    /// Number format of the frozen prefix.
+    /// Number format of the frozen prefix; bf16 is also that of the maps that the trained rest works on.
     #[serde(default)]
     pub precision: Precision,
     /// Stop a phase after this many epochs without a better validation result.
@@ -81,6 +83,9 @@ pub struct Recipe {
     /// Exponent of the focal loss; `None` is plain cross-entropy.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub focal: Option<f64>,
+    /// The loss of other tasks than one class a picture, as [`LossSpec`] text.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub loss: Option<String>,
     /// In which order, and how often, an epoch shows the pictures.
     #[serde(default, skip_serializing_if = "Sampler::is_shuffle")]
     pub sampler: Sampler,
@@ -123,6 +128,12 @@ pub struct Phase {
     /// Epochs after which the next group towards the stem thaws, the head first; `None` thaws all at once.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unfreeze_every: Option<usize>,
+    /// Low-rank adapters that train instead of the layers they sit on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lora: Option<LoraSpec>,
+    /// Whether of the backbone only biases train: of layers, and the shifts of norms.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub bitfit: bool,
     /// How the rate moves, as [`Schedule`] text.
     #[serde(default = "constant")]
     pub schedule: String,
@@ -228,6 +239,9 @@ impl Recipe {
                 "0.1 is usual",
             );
         }
+        if let Some(loss) = &self.loss {
+            loss.parse::<LossSpec>().map_err(named)?;
+        }
         if let Some(average) = &self.average {
             average.parse::<Average>().map_err(named)?;
         }
@@ -258,6 +272,12 @@ impl Recipe {
                     "`layer_decay` and rates by group contradict each other".into(),
                     "write one number as `lr`, the head's rate, or drop `layer_decay`",
                 );
+            }
+            if let Some(lora) = &phase.lora {
+                lora.check().map_err(named)?;
+            }
+            if phase.unfreeze_every.is_some() && phase.lora.is_some() {
+                return bad("`lora` and `unfreeze_every` contradict each other".into(), "drop one of them");
             }
             if phase.unfreeze_every == Some(0) {
                 return bad("`unfreeze_every` is 0".into(), "1 thaws one group per epoch");
@@ -337,63 +357,5 @@ impl Phase {
                 anchors.values_mut().for_each(|rate| *rate *= lr / top);
             }
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn built_in_recipes_parse_and_round_trip() {
-        for (name, text) in BUILT_IN {
-            let recipe = Recipe::parse(text, name).unwrap();
-            assert_eq!(Recipe::parse(&recipe.to_toml(), name).unwrap(), recipe);
-        }
-    }
-
-    #[test]
-    fn fastais_fine_tune_fits_into_25_lines() {
-        let text = include_str!("../../../../recipes/fastai_fine_tune.toml");
-        let recipe = Recipe::parse(text, "fastai_fine_tune").unwrap();
-        assert!(text.lines().count() <= 25 && recipe.phases.len() == 2);
-    }
-
-    #[test]
-    fn a_typo_gets_its_line_and_a_suggestion() {
-        let text = "batch_sise = 8\n[[phase]]\nepochs = 1\ntrainable = [\"head\"]\nlr = 1e-3\n";
-        let error = Recipe::parse(text, "my.toml").unwrap_err();
-        assert!(error.to_string().starts_with("my.toml:1:1"), "{error}");
-        assert_eq!(error.hints(), ["did you mean `batch_size`?"]);
-    }
-
-    #[test]
-    fn a_bad_value_gets_its_line_too() {
-        let phase = "[[phase]]\nepochs = 1\ntrainable = [\"head\"]\nlr = 1e-3\n";
-        for (text, place) in [
-            (format!("seed = 1\n  ema = 1.5\n{phase}"), "my.toml:2:3"),
-            (format!("accumulate = 0\n{phase}"), "my.toml:1:1"),
-            (format!("average = \"lst(3)\"\n{phase}"), "my.toml:1:1: average"),
-            (format!("optimizer = \"adam\"\n{phase}"), "my.toml:1:1: optimizer"),
-            (format!("{phase}schedule = \"cosine\"\n{phase}schedule = \"one_cicle\"\n"), "my.toml:10:1"),
-            (format!("{phase}layer_decay = 7.5\n"), "my.toml:5:1"),
-            (format!("{phase}unfreeze_every = 0\n"), "my.toml:5:1"),
-            (format!("pretrained = false\nwise = 0.5\n{phase}"), "my.toml:2:1"),
-        ] {
-            let error = Recipe::parse(&text, "my.toml").unwrap_err();
-            assert!(error.to_string().starts_with(place), "{place}: {error}");
-            assert!(!error.hints().is_empty(), "{error}");
-        }
-        let text = phase.replace("1e-3", "{ head = 1e-3 }\nlayer_decay = 0.5");
-        assert!(Recipe::parse(&text, "my.toml").is_err());
-    }
-
-    #[test]
-    fn impossible_values_are_refused() {
-        let with = |line: &str| format!("{line}\n[[phase]]\nepochs = 1\ntrainable = [\"head\"]\nlr = 1e-3\n");
-        for line in ["batch_size = 0", "label_smoothing = 1.5", "optimizer = \"adamv\"", "head = \"relu\""] {
-            assert!(Recipe::parse(&with(line), "r").is_err(), "{line}");
-        }
-        assert!(Recipe::parse("seed = 1", "r").is_err());
     }
 }

@@ -16,6 +16,8 @@ pub struct Lesson {
     pub first: usize,
     /// Pictures, or what a frozen prefix made of them.
     pub input: Flow,
+    /// Whether maps are kept in bf16 on their way; see [`Network::trains_half`].
+    pub half: bool,
     /// Targets `[n, classes]`.
     pub goal: Vec<f32>,
     /// A weight for each picture.
@@ -27,13 +29,22 @@ pub struct Lesson {
 impl Lesson {
     /// Runs the network and returns the mean loss, ready for its backward pass.
     pub fn loss(self, network: &Network) -> Tensor<1> {
-        let groups = network.groups().len();
-        let logits = network.run(self.first..groups, self.input, &mut Tap::off()).flat();
-        match self.focal {
-            Some(gamma) => focal(logits, self.goal, self.weights, gamma),
-            None => cross_entropy(logits, self.goal, self.weights),
+        let Self { goal, weights, focal: exponent, .. } = self;
+        let logits = outputs(self.first, self.input, self.half, network);
+        match exponent {
+            Some(gamma) => focal(logits, goal, weights, gamma),
+            None => cross_entropy(logits, goal, weights),
         }
     }
+}
+
+/// Runs the groups from `first` on, maps in bf16 if `half`.
+pub(super) fn outputs(first: usize, input: Flow, half: bool, network: &Network) -> Tensor<2> {
+    let input = match input {
+        Flow::Map(map) if half => Flow::Map(map.half()),
+        other => other,
+    };
+    network.run(first..network.groups().len(), input, &mut Tap::off()).flat()
 }
 
 /// Learns from one batch and returns the network with the loss before the update. A loss that is not a

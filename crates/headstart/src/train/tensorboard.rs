@@ -15,7 +15,8 @@ use super::observer::{EpochRecord, Event, Observer};
 const ENDING: &str = ".headstart";
 
 /// Passes news on and writes numbers down, an epoch at a time: `train/loss` and `train/learning_rate` by step,
-/// `train/epoch_loss`, `val/loss`, `val/top1` and `train/epoch` at its last step.
+/// `train/epoch_loss`, `val/loss`, `val/top1` (or `val/map`; or `val/rmse_std`, `val/r2` and `val/rmse`, with several
+/// targets `val/rmse_0` and so on) and `train/epoch` at its last step.
 pub struct Board<'a> {
     outer: &'a mut dyn Observer,
     folder: PathBuf,
@@ -55,12 +56,19 @@ impl<'a> Board<'a> {
             let values = [("train/loss", loss), ("train/learning_rate", lr)];
             bytes.extend(record(&event(time, last, &Content::Values(&values))));
         }
-        let values = [
+        let mut values = vec![
             ("train/epoch_loss", r.train_loss),
             ("train/epoch", r.epoch as f64 + 1.0),
             ("val/loss", r.val_loss),
-            ("val/top1", r.top1),
         ];
+        let named = [("val/top1", Some(r.top1).filter(|x| !x.is_nan())), ("val/map", r.map)];
+        let named = named.into_iter().chain([("val/rmse_std", r.nrmse), ("val/r2", r.r2)]);
+        values.extend(named.filter_map(|(tag, value)| Some((tag, value?))));
+        let tags: Vec<String> = match r.rmse.len() {
+            1 => vec!["val/rmse".into()],
+            n => (0..n).map(|i| format!("val/rmse_{i}")).collect(),
+        };
+        values.extend(tags.iter().map(String::as_str).zip(r.rmse.iter().copied()));
         bytes.extend(record(&event(now, last, &Content::Values(&values))));
         let file = self.file.as_ref().expect("made above");
         OpenOptions::new().create(true).append(true).open(file)?.write_all(&bytes)

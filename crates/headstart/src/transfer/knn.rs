@@ -30,7 +30,7 @@ pub fn leave_one_out(features: &[f32], width: usize, labels: &[usize], classes: 
     right.count() as f64 / labels.len() as f64
 }
 
-fn dot(a: &[f32], b: &[f32]) -> f32 {
+pub(super) fn dot(a: &[f32], b: &[f32]) -> f32 {
     let mut sums = [0.0; 16];
     let (a16, b16) = (a.chunks_exact(16), b.chunks_exact(16));
     let rest: f32 = a16.remainder().iter().zip(b16.remainder()).map(|(x, y)| x * y).sum();

@@ -2,23 +2,28 @@
 //!
 //! Features of `n` pictures are one slice of `n · width` numbers, picture by picture; labels are class
 //! numbers. [`logme`], [`h_score`] and [`leep`] are scores whose differences between networks mean something,
-//! not their values. [`knn`] and [`probe`] are accuracies on pictures left out. `crate::advise` puts them to use.
+//! not their values. [`knn`] and [`probe`] are accuracies on pictures left out. [`confident`] suspects labels,
+//! [`close_pairs`] finds pictures seen twice. `crate::advise` puts them to use.
 //!
 //! Lengths that do not fit together are a broken invariant of the caller, and panic.
 
+pub mod confident;
 pub mod h_score;
 pub mod knn;
 pub mod leep;
 pub mod linalg;
 pub mod logme;
+pub mod neighbours;
 pub mod probe;
 
+pub use confident::{Confident, confident};
 pub use h_score::h_score;
 pub use knn::leave_one_out as knn;
 pub use leep::leep;
 pub use linalg::Decomposition;
 pub use logme::logme;
-pub use probe::{Probe, probe};
+pub use neighbours::close_pairs;
+pub use probe::{Beliefs, Probe, left_out_probabilities, probe};
 
 /// Checks that there is a row of `width` numbers per label.
 fn check(features: &[f32], width: usize, labels: &[usize]) {

@@ -5,8 +5,9 @@
 
 use rayon::prelude::*;
 
-use super::linalg::Decomposition;
+use super::linalg::{Decomposition, dot};
 use crate::metrics::accuracy::argmax;
+use crate::metrics::calibration::{fit_temperature, nll, softmax};
 
 /// What a probe achieves.
 #[derive(Clone, Debug)]
@@ -43,6 +44,37 @@ pub fn probe(features: &[f32], width: usize, labels: &[usize], classes: usize) -
         .expect("penalties to try")
 }
 
+/// What the probe believes of each picture when it has not seen it.
+#[derive(Clone, Debug)]
+pub struct Beliefs {
+    /// Probabilities `[n, classes]`.
+    pub probabilities: Vec<f64>,
+    /// How many labels are the most probable class.
+    pub right: usize,
+}
+
+/// Ridge scores lie around 0 and 1; temperatures are sought for logits, which are several times larger.
+const LOGITS: f32 = 20.0;
+
+/// Returns the probabilities of each picture by the probe fitted to all others: scores of the penalty and softmax
+/// temperature under which the labels are most likely.
+pub fn left_out_probabilities(features: &[f32], width: usize, labels: &[usize], classes: usize) -> Beliefs {
+    super::check(features, width, labels);
+    let parts = Decomposition::new(&standardised(features, width), width + 1);
+    let mean = parts.squares.iter().sum::<f64>() / parts.squares.len().max(1) as f64;
+    let tried = PENALTIES.iter().map(|share| {
+        let mut scores = left_out_scores(&parts, labels, classes, share * mean);
+        scores.iter_mut().for_each(|s| *s *= LOGITS);
+        let temperature = fit_temperature(&scores, classes, labels).unwrap_or(1.0);
+        (nll(&scores, classes, labels, temperature), scores, temperature)
+    });
+    let (_, scores, temperature) =
+        tried.reduce(|best, next| if next.0 < best.0 { next } else { best }).expect("penalties to try");
+    let right = scores.chunks(classes).zip(labels).filter(|(row, l)| argmax(row) == **l).count();
+    let probabilities = scores.chunks(classes).flat_map(|row| softmax(row, temperature)).collect();
+    Beliefs { probabilities, right }
+}
+
 /// Each feature with mean 0 and deviation 1, then a constant 1.
 fn standardised(features: &[f32], width: usize) -> Vec<f32> {
     let n = (features.len() / width).max(1) as f64;
@@ -68,29 +100,66 @@ fn standardised(features: &[f32], width: usize) -> Vec<f32> {
 
 /// Scores `[n, classes]` of each picture by ridge regression with `penalty` fitted to all other pictures.
 pub fn left_out_scores(parts: &Decomposition, labels: &[usize], classes: usize, penalty: f64) -> Vec<f32> {
+    let truth = |class: usize, i: usize| f64::from(u8::from(labels[i] == class));
+    left_out(parts, classes, penalty, &|class| parts.project(labels, class), &truth)
+}
+
+/// Predictions `[n, targets]` of each picture by ridge regression with `penalty` fitted to all other pictures; `targets` are
+/// columns with mean 0.
+pub fn left_out_values(parts: &Decomposition, targets: &[Vec<f64>], penalty: f64) -> Vec<f32> {
+    let weights = |t: usize| parts.left.chunks_exact(parts.n).map(|u| dot(u, &targets[t])).collect();
+    left_out(parts, targets.len(), penalty, &weights, &|t, i| targets[t][i])
+}
+
+/// `weights` are the left vectors' products with a column, `truth` a column's values.
+fn left_out(
+    parts: &Decomposition,
+    columns: usize,
+    penalty: f64,
+    weights: &(dyn Fn(usize) -> Vec<f64> + Sync),
+    truth: &(dyn Fn(usize, usize) -> f64 + Sync),
+) -> Vec<f32> {
     let n = parts.n;
     let shares: Vec<f64> = parts.squares.iter().map(|s| s / (s + penalty)).collect();
     let mut own = vec![0.0; n];
     for (u, share) in parts.left.chunks_exact(n).zip(&shares) {
         own.iter_mut().zip(u).for_each(|(h, u)| *h += u * u * share);
     }
-    let by_class: Vec<Vec<f64>> = (0..classes)
+    let by_column: Vec<Vec<f64>> = (0..columns)
         .into_par_iter()
-        .map(|class| {
-            let weights = parts.project(labels, class);
+        .map(|column| {
+            let weights = weights(column);
             let mut fitted = vec![0.0; n];
             for ((u, share), w) in parts.left.chunks_exact(n).zip(&shares).zip(&weights) {
                 let factor = share * w;
                 fitted.iter_mut().zip(u).for_each(|(f, u)| *f += u * factor);
             }
             for i in 0..n {
-                let truth = f64::from(u8::from(labels[i] == class));
+                let truth = truth(column, i);
                 fitted[i] = truth - (truth - fitted[i]) / (1.0 - own[i]).max(1e-9);
             }
             fitted
         })
         .collect();
-    (0..n).flat_map(|i| by_class.iter().map(move |c| c[i] as f32)).collect()
+    (0..n).flat_map(|i| by_column.iter().map(move |c| c[i] as f32)).collect()
+}
+
+/// Fits probes to features `[n, width]`, standardised and with a constant, for `targets`, columns with mean 0; returns the
+/// left-out predictions `[n, targets]` that `merit` likes best, and their merit.
+pub fn probe_values(
+    features: &[f32],
+    width: usize,
+    targets: &[Vec<f64>],
+    merit: &dyn Fn(&[f32]) -> f64,
+) -> (Vec<f32>, f64) {
+    let parts = Decomposition::new(&standardised(features, width), width + 1);
+    let mean = parts.squares.iter().sum::<f64>() / parts.squares.len().max(1) as f64;
+    let tried = PENALTIES.iter().map(|share| {
+        let found = left_out_values(&parts, targets, share * mean);
+        let worth = merit(&found);
+        (found, worth)
+    });
+    tried.reduce(|best, next| if next.1 >= best.1 { next } else { best }).expect("penalties to try")
 }
 
 #[cfg(test)]
@@ -108,5 +177,59 @@ mod tests {
         let mut signal = noise[..120 * 20].to_vec();
         labels.iter().enumerate().for_each(|(i, l)| signal[i * 20 + l] += 8.0);
         assert!(probe(&signal, 20, &labels, 3).right() > 115);
+    }
+
+    #[test]
+    fn a_wrong_label_is_not_believed() {
+        let mut rng = Rng::keyed(&[5]);
+        let truth: Vec<usize> = (0..120).map(|i| i % 3).collect();
+        let mut features: Vec<f32> = (0..120 * 20).map(|_| rng.normal()).collect();
+        truth.iter().enumerate().for_each(|(i, l)| features[i * 20 + l] += 5.0);
+        let mut labels = truth.clone();
+        labels[7] = (labels[7] + 1) % 3;
+        let found = left_out_probabilities(&features, 20, &labels, 3);
+        assert!(found.right > 105, "{}", found.right);
+        let row = &found.probabilities[21..24];
+        assert!((row.iter().sum::<f64>() - 1.0).abs() < 1e-9);
+        assert!(row[truth[7]] > 0.5 && row[labels[7]] < 0.3, "{row:?}");
+        let confident = crate::transfer::confident(&found.probabilities, 3, &labels);
+        assert!(confident.issues.contains(&7), "{:?}", confident.issues);
+    }
+
+    #[test]
+    fn values_left_out_are_those_of_probes_fitted_without_them() {
+        let mut rng = Rng::keyed(&[5]);
+        let (n, width) = (30, 4);
+        let features: Vec<f32> = (0..n * width).map(|_| rng.normal()).collect();
+        let mut target: Vec<f64> =
+            features.chunks(width).map(|r| f64::from(2.0 * r[0] - r[3] + 0.3 * rng.normal())).collect();
+        let mean = target.iter().sum::<f64>() / n as f64;
+        target.iter_mut().for_each(|t| *t -= mean);
+        let targets = [target];
+        let found = left_out_values(&Decomposition::new(&features, width), &targets, 0.7);
+        // Without picture 11, by the normal equations and Cholesky.
+        let rows: Vec<&[f32]> = features.chunks(width).collect();
+        let mut a = vec![0.0; width * width];
+        let mut b = vec![0.0; width];
+        for i in (0..n).filter(|i| *i != 11) {
+            for j in 0..width {
+                b[j] += f64::from(rows[i][j]) * targets[0][i];
+                (0..width).for_each(|k| a[j * width + k] += f64::from(rows[i][j]) * f64::from(rows[i][k]));
+            }
+        }
+        (0..width).for_each(|j| a[j * width + j] += 0.7);
+        let l = super::super::linalg::cholesky(a, width).unwrap();
+        super::super::linalg::solve_lower(&l, width, &mut b);
+        for i in (0..width).rev() {
+            let rest: f64 = (i + 1..width).map(|k| l[k * width + i] * b[k]).sum();
+            b[i] = (b[i] - rest) / l[i * width + i];
+        }
+        let wanted: f64 = rows[11].iter().zip(&b).map(|(x, w)| f64::from(*x) * w).sum();
+        assert!((f64::from(found[11]) - wanted).abs() < 1e-5, "{} {wanted}", found[11]);
+        let error =
+            |p: &[f32]| -p.iter().zip(&targets[0]).map(|(p, t)| (f64::from(*p) - t).powi(2)).sum::<f64>();
+        let (_, merit) = probe_values(&features, width, &targets, &error);
+        let spread: f64 = targets[0].iter().map(|t| t * t).sum();
+        assert!(-merit < 0.1 * spread, "{merit} of {spread}");
     }
 }

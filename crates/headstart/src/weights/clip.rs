@@ -203,7 +203,7 @@ fn openai_name(name: &str) -> Option<String> {
 fn joined(parts: &[&Entry]) -> Option<Entry> {
     let first = parts.first()?;
     let fits = |e: &&Entry| e.dtype == first.dtype && e.shape == first.shape && !e.shape.is_empty();
-    parts.iter().all(|e| fits(e)).then(|| {
+    parts.iter().all(fits).then(|| {
         let mut shape = first.shape.clone();
         shape[0] *= parts.len();
         Entry {

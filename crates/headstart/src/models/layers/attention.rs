@@ -4,7 +4,7 @@ use burn::Tensor;
 use burn::module::{Module, Param};
 use burn::tensor::{Bool, Device, activation};
 
-use super::{Act, Dense, GlobalResponseNorm, Linear, Tokens};
+use super::{Act, Dense, GlobalResponseNorm, Linear, Linears, Tokens};
 use crate::fast::{self, AttentionPlan};
 
 /// Multi-head self-attention: Vaswani et al., "Attention Is All You Need", 2017.
@@ -30,6 +30,12 @@ impl Attention {
     /// Lets each token see itself and those before it, as texts are read.
     pub fn causal(self) -> Self {
         Self { causal: true, ..self }
+    }
+
+    /// Lists its linear layers under `at`.
+    pub fn linears<'a>(&'a mut self, at: &str, out: &mut Linears<'a>) {
+        out.push((format!("{at}.qkv"), &mut self.qkv));
+        out.push((format!("{at}.proj"), &mut self.proj));
     }
 
     /// Attends; with `scale`, weighs the result; adds it to `residual`.
@@ -88,6 +94,14 @@ pub struct Mlp<L: Module> {
     pub fc2: L,
     #[module(skip)]
     act: Act,
+}
+
+impl Mlp<Linear> {
+    /// Lists its linear layers under `at`.
+    pub fn linears<'a>(&'a mut self, at: &str, out: &mut Linears<'a>) {
+        out.push((format!("{at}.fc1"), &mut self.fc1));
+        out.push((format!("{at}.fc2"), &mut self.fc2));
+    }
 }
 
 impl<L: Dense> Mlp<L> {

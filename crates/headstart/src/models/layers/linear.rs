@@ -2,7 +2,7 @@
 
 use burn::Tensor;
 use burn::module::{Module, Param};
-use burn::tensor::{Device, module};
+use burn::tensor::{Device, TensorData, module};
 
 use super::{Act, Conv2d, ConvSpec, InnerOrSelf, Tokens};
 use crate::fast::{self, Clamp, ConvGeometry, Fold, NormPlan, PackedSlot};
@@ -15,6 +15,10 @@ pub struct Linear {
     pub weight: Param<Tensor<2>>,
     /// One number an output.
     pub bias: Option<Param<Tensor<1>>>,
+    lora_a: Option<Param<Tensor<2>>>,
+    lora_b: Option<Param<Tensor<2>>>,
+    #[module(skip)]
+    lora_scale: f64,
     #[module(skip)]
     packed: PackedSlot,
 }
@@ -29,19 +33,69 @@ impl Linear {
     /// Makes the layer without a bias, all zeros.
     pub fn without_bias(inputs: usize, outputs: usize, device: &Device) -> Self {
         let weight = Param::from_tensor(Tensor::zeros([outputs, inputs], device));
-        Self { weight, bias: None, packed: PackedSlot::default() }
+        let (lora_a, lora_b) = (None, None);
+        Self { weight, bias: None, lora_a, lora_b, lora_scale: 0.0, packed: PackedSlot::default() }
+    }
+
+    /// Adds `scale · B A` to the matrix without touching it: `a [rank, in]`, `b [out, rank]`. Hu et al., "LoRA", ICLR 2022.
+    pub fn adapt(&mut self, a: Tensor<2>, b: Tensor<2>, scale: f64) {
+        (self.lora_a, self.lora_b) = (Some(Param::from_tensor(a)), Some(Param::from_tensor(b)));
+        self.lora_scale = scale;
+    }
+
+    /// Tells whether something is added to the matrix.
+    pub fn is_adapted(&self) -> bool {
+        self.lora_a.is_some()
+    }
+
+    /// Makes what is added a part of the matrix.
+    pub fn merge(&mut self) {
+        let (Some(a), Some(b)) = (self.lora_a.take(), self.lora_b.take()) else { return };
+        let [outputs, inputs] = self.weight.val().dims();
+        let rank = a.val().dims()[0];
+        let (a, b) = (crate::models::values(&a.val()), crate::models::values(&b.val()));
+        let mut sum: Vec<f64> =
+            crate::models::values(&self.weight.val()).into_iter().map(f64::from).collect();
+        for (row, b) in sum.chunks_exact_mut(inputs).zip(b.chunks_exact(rank)) {
+            for (b, a) in b.iter().zip(a.chunks_exact(inputs)) {
+                let factor = self.lora_scale * f64::from(*b);
+                row.iter_mut().zip(a).for_each(|(w, a)| *w += factor * f64::from(*a));
+            }
+        }
+        let data = TensorData::new(sum.into_iter().map(|w| w as f32).collect::<Vec<_>>(), [outputs, inputs]);
+        let old = self.weight.val();
+        let new = Tensor::from_data(data, &old.device());
+        self.weight = Param::from_tensor(new).set_require_grad(old.is_require_grad());
+    }
+
+    /// What is added to `x Wᵀ`: `scale · (x Aᵀ) Bᵀ`.
+    fn low_rank(&self, x: Tensor<2>) -> Option<Tensor<2>> {
+        let (a, b) = (self.lora_a.as_ref()?.val(), self.lora_b.as_ref()?.val());
+        let y = if is_cpu(&x.device()) {
+            fast::linear(fast::linear(x, a, None, Clamp::None), b, None, Clamp::None)
+        } else {
+            x.matmul(a.transpose()).matmul(b.transpose())
+        };
+        Some(y * self.lora_scale)
     }
 
     /// Multiplies, adds the bias, applies `act`.
     pub fn forward(&self, x: Tensor<2>, act: Act) -> Tensor<2> {
         let bias = self.bias.as_ref().map(Param::val);
+        let added = self.low_rank(x.clone());
         if is_cpu(&x.device()) {
-            return act.finish(fast::linear(x, self.weight.val(), bias, act.clamp()));
+            return match added {
+                None => act.finish(fast::linear(x, self.weight.val(), bias, act.clamp())),
+                Some(added) => act.fast(fast::linear(x, self.weight.val(), bias, Clamp::None) + added),
+            };
         }
         let y = module::linear(x, self.weight.val().transpose(), bias);
-        act.reference(y)
+        act.reference(if let Some(added) = added { y + added } else { y })
     }
 }
+
+/// Linear layers by module path.
+pub type Linears<'a> = Vec<(String, &'a mut Linear)>;
 
 /// What multiplies each token by a matrix: a linear layer, or a 1×1 convolution, whose checkpoint has four axes.
 pub trait Dense: Module {
@@ -51,6 +105,11 @@ pub trait Dense: Module {
     fn offset(&self) -> Option<Tensor<1>>;
     /// Returns where packed weights are kept.
     fn slot(&self) -> &PackedSlot;
+    /// Returns what an adapter adds to each token's outputs, if the layer has one.
+    fn added(&self, x: &Tensor<3>) -> Option<Tensor<3>> {
+        let _ = x;
+        None
+    }
     /// Makes the layer with a bias, all zeros.
     fn make(inputs: usize, outputs: usize, device: &Device) -> Self;
 
@@ -58,10 +117,15 @@ pub trait Dense: Module {
     fn tokens(&self, x: Tokens, act: Act) -> Tokens {
         let fast = x.is_fast();
         x.apply(|x| {
-            if fast {
-                return act.finish(multiply(self, x, None, None, act.clamp()));
+            let added = self.added(&x);
+            match (fast, added) {
+                (true, None) => act.finish(multiply(self, x, None, None, act.clamp())),
+                (true, Some(added)) => act.fast(multiply(self, x, None, None, Clamp::None) + added),
+                (false, added) => {
+                    let y = module::linear(x, self.matrix().transpose(), self.offset());
+                    act.reference(if let Some(added) = added { y + added } else { y })
+                }
             }
-            act.reference(module::linear(x, self.matrix().transpose(), self.offset()))
         })
     }
 
@@ -71,10 +135,15 @@ pub trait Dense: Module {
         let scale = scale.map(Param::val);
         residual.apply(|residual| {
             let x = x.into_tensor();
-            if fast {
-                return multiply(self, x, scale, Some(residual), Clamp::None);
-            }
-            let y = module::linear(x, self.matrix().transpose(), self.offset());
+            let added = self.added(&x);
+            let y = match (fast, added) {
+                (true, None) => return multiply(self, x, scale, Some(residual), Clamp::None),
+                (true, Some(added)) => multiply(self, x, None, None, Clamp::None) + added,
+                (false, added) => {
+                    let y = module::linear(x, self.matrix().transpose(), self.offset());
+                    if let Some(added) = added { y + added } else { y }
+                }
+            };
             residual + if let Some(scale) = scale { y * scale.unsqueeze() } else { y }
         })
     }
@@ -91,6 +160,14 @@ impl Dense for Linear {
 
     fn slot(&self) -> &PackedSlot {
         &self.packed
+    }
+
+    fn added(&self, x: &Tensor<3>) -> Option<Tensor<3>> {
+        let [n, t, inputs] = x.dims();
+        self.lora_a.as_ref()?;
+        let y = self.low_rank(x.clone().reshape([n * t, inputs]))?;
+        let outputs = y.dims()[1];
+        Some(y.reshape([n, t, outputs]))
     }
 
     fn make(inputs: usize, outputs: usize, device: &Device) -> Self {

@@ -27,7 +27,7 @@ pub use batch_norm::BatchNorm;
 pub use conv::{Conv2d, ConvSpec, Padding, conv_bn_act};
 pub use gate::{GlobalResponseNorm, squeeze_excite};
 pub use layer_norm::LayerNorm;
-pub use linear::{Dense, Linear};
+pub use linear::{Dense, Linear, Linears};
 pub use pool::{adaptive_avg_pool, global_avg_pool, max_pool};
 pub use pos_embed::resample_pos_embed;
 pub use window::{WindowAttention, pad};

@@ -4,7 +4,7 @@ use burn::Tensor;
 use burn::module::{Module, Param};
 use burn::tensor::{Device, Int, TensorData, activation};
 
-use super::{Act, Dense, Linear, Map, Tokens};
+use super::{Act, Dense, Linear, Linears, Map, Tokens};
 
 /// Cosine attention in windows with a bias by distance: Liu et al., "Swin Transformer V2", 2022.
 #[derive(Module, Debug)]
@@ -33,6 +33,14 @@ impl WindowAttention {
             proj: Linear::new(width, width, device),
             heads,
         }
+    }
+
+    /// Lists its linear layers under `at`.
+    pub fn linears<'a>(&'a mut self, at: &str, out: &mut Linears<'a>) {
+        let (first, second) = &mut self.cpb_mlp;
+        let named =
+            [("cpb_mlp.0", first), ("cpb_mlp.1", second), ("qkv", &mut self.qkv), ("proj", &mut self.proj)];
+        out.extend(named.map(|(name, layer)| (format!("{at}.{name}"), layer)));
     }
 
     /// Attends in windows of side `window` at most, moved by half a window if `shifts`.

@@ -25,10 +25,28 @@ use crate::rng::Rng;
 /// The species [`flower`] can draw, in class order.
 pub const SPECIES: [&str; 5] = ["bellflower", "daisy", "poppy", "sunflower", "tulip"];
 
+/// What is true of a drawn picture.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Facts {
+    /// Position in [`SPECIES`].
+    pub species: usize,
+    /// What lies behind the flowers: `bokeh`, `meadow`, `soil`, `sky`, `foliage` or `wall`.
+    pub ground: &'static str,
+    /// Flowers in front, those far behind not counted.
+    pub count: usize,
+    /// Radius of the largest, as a fraction of the picture's side.
+    pub radius: f32,
+}
+
 /// Draws picture `seed` of a species, `size` × `size` pixels. The same arguments give the same picture.
 ///
 /// Panics if `species` is not below 5 or `size` is 0.
 pub fn flower(species: usize, seed: u64, size: u32) -> RgbImage {
+    flower_with_facts(species, seed, size).0
+}
+
+/// Draws the picture of [`flower`] and tells what is on it.
+pub fn flower_with_facts(species: usize, seed: u64, size: u32) -> (RgbImage, Facts) {
     assert!(species < SPECIES.len(), "species {species} of {}", SPECIES.len());
     assert!(size > 0, "a picture needs at least one pixel");
     let rng = &mut Rng::keyed(&[0xF10E, species as u64, seed]);
@@ -45,14 +63,17 @@ pub fn flower(species: usize, seed: u64, size: u32) -> RgbImage {
         }
         canvas.blur(rng.range(0.008, 0.02) * size as f32);
     }
-    for (at, radius) in arrange(species, rng) {
+    let placed = arrange(species, rng);
+    let largest = placed.iter().map(|(_, radius)| *radius).fold(0.0, f32::max);
+    let facts = Facts { species, ground: ground.name(), count: placed.len(), radius: largest };
+    for (at, radius) in placed {
         plant(&mut canvas, species, at, radius, ground, &dye, &light, rng);
     }
     if rng.chance(0.4) {
         scene::foreground(&mut canvas, &light, rng);
     }
     scene::photograph(&mut canvas, &light, rng);
-    canvas.to_rgb()
+    (canvas.to_rgb(), facts)
 }
 
 /// Chooses how many flowers there are, where (as fractions of the picture) and how large.
@@ -146,13 +167,40 @@ pub fn write_flowers(
     }
     jobs.into_par_iter().try_for_each(|(path, species, split, i)| {
         let key = Rng::keyed(&[seed, split as u64, i as u64]).bits();
-        let picture = flower(species, key, size);
-        let mut bytes = Vec::new();
-        JpegEncoder::new_with_quality(&mut bytes, 90)
-            .encode_image(&picture)
-            .map_err(|e| Error::write(&path)(std::io::Error::other(e)))?;
-        std::fs::write(&path, bytes).map_err(Error::write(&path))
+        write_jpeg(&path, &flower(species, key, size))
     })
+}
+
+fn write_jpeg(path: &Path, picture: &RgbImage) -> Result<()> {
+    let mut bytes = Vec::new();
+    JpegEncoder::new_with_quality(&mut bytes, 90)
+        .encode_image(picture)
+        .map_err(|e| Error::write(path)(std::io::Error::other(e)))?;
+    std::fs::write(path, bytes).map_err(Error::write(path))
+}
+
+/// Writes a picture set described by tables: JPEG files `dir/NNNN.jpg`, `dir/labels.csv` (`file_name,labels,split`: species,
+/// ground, and `several` flowers) and `dir/numbers.csv` (`file_name,radius,count,split`).
+pub fn write_flower_tables(dir: &Path, train: usize, val: usize, seed: u64, size: u32) -> Result<()> {
+    std::fs::create_dir_all(dir).map_err(Error::write(dir))?;
+    let lines = (0..train + val).into_par_iter().map(|i| {
+        let (name, split) = (format!("{i:04}.jpg"), if i < train { "train" } else { "val" });
+        let key = Rng::keyed(&[seed, 2, i as u64]).bits();
+        let (picture, facts) = flower_with_facts(i % SPECIES.len(), key, size);
+        write_jpeg(&dir.join(&name), &picture)?;
+        let several = if facts.count > 1 { "|several" } else { "" };
+        let labels = format!("{name},{}|{}{several},{split}\n", SPECIES[facts.species], facts.ground);
+        Ok((labels, format!("{name},{},{},{split}\n", facts.radius, facts.count)))
+    });
+    let (labels, numbers): (Vec<_>, Vec<_>) = lines.collect::<Result<Vec<_>>>()?.into_iter().unzip();
+    for (file, header, lines) in [
+        ("labels.csv", "file_name,labels,split\n", labels),
+        ("numbers.csv", "file_name,radius,count,split\n", numbers),
+    ] {
+        let path = dir.join(file);
+        std::fs::write(&path, header.to_string() + &lines.concat()).map_err(Error::write(&path))?;
+    }
+    Ok(())
 }
 
 #[cfg(test)]

@@ -32,6 +32,17 @@ impl Ground {
         ])
     }
 
+    pub fn name(self) -> &'static str {
+        match self {
+            Ground::Bokeh => "bokeh",
+            Ground::Meadow => "meadow",
+            Ground::Soil => "soil",
+            Ground::Sky => "sky",
+            Ground::Foliage => "foliage",
+            Ground::Wall => "wall",
+        }
+    }
+
     /// True where the camera looks down, so that stems are hidden.
     pub fn seen_from_above(self) -> bool {
         matches!(self, Ground::Soil | Ground::Foliage)

@@ -1,0 +1,120 @@
+//! What the classifier was made of: epochs, data, frozen tensors, recipe, machine.
+
+use headstart::session::Report;
+
+use crate::findings;
+use crate::html::{details, escape, list, table, today};
+use crate::plot::axis::Scale;
+use crate::svg::{self, Chart, Line};
+
+/// Loss and accuracy by epoch, and the table of epochs.
+pub fn curves(report: &Report) -> String {
+    type Value = fn(&headstart::train::observer::EpochRecord) -> f64;
+    let by_epoch = |name: &str, f: Value| {
+        let points = report.history.iter().map(|r| (r.epoch as f64 + 1.0, f(r))).collect();
+        Line { name: name.into(), points }
+    };
+    let draw = |title: &str, y: Scale, lines: Vec<Line>| {
+        let (x_ticks, x_label) = (report.history.len().saturating_sub(1).clamp(1, 8), "epoch".to_string());
+        svg::chart(&Chart {
+            title: title.into(),
+            x_label,
+            x: Scale::Linear,
+            y,
+            x_ticks,
+            lines,
+            marks: vec![],
+        })
+    };
+    let loss = vec![by_epoch("training", |r| r.train_loss), by_epoch("validation", |r| r.val_loss)];
+    let top1 = vec![by_epoch("validation", |r| r.top1)];
+    let rows: Vec<Vec<String>> = (report.history.iter().enumerate())
+        .map(|(i, r)| {
+            let mark = if i == report.best_epoch { " ★" } else { "" };
+            vec![
+                format!("{}{mark}", r.epoch + 1),
+                escape(&r.phase_name),
+                format!("{:.4}", r.train_loss),
+                format!("{:.4}", r.val_loss),
+                format!("{:.2} %", 100.0 * r.top1),
+                format!("{:.1e}", r.lr),
+                format!("{:.1}", r.seconds),
+            ]
+        })
+        .collect();
+    let header = ["epoch", "phase", "training loss", "validation loss", "top-1", "rate", "seconds"];
+    format!(
+        "<div class=\"charts\">{}{}</div>\n{}",
+        draw("Loss", Scale::Linear, loss),
+        draw("Top-1 on validation photos", Scale::Percent, top1),
+        details("Epoch by epoch", &table(&header, &[false, false, true, true, true, true, true], &rows)),
+    )
+}
+
+/// The receipt of the data: counts, hash, what was left out, what the audit says.
+pub fn data(report: &Report) -> String {
+    let evidence = &report.evidence;
+    let left_out: Vec<String> = (evidence.excluded.iter().map(|p| format!("{}: on the list", p.display())))
+        .chain(report.unreadable.iter().map(|u| format!("{}: {}", u.path.display(), u.reason)))
+        .collect();
+    let left_out = match left_out.len() {
+        0 => "<p>No file was left out.</p>".to_string(),
+        n => details(&format!("{n} files left out"), &list(left_out)),
+    };
+    format!(
+        "{}{left_out}<p>SHA-256 of names, contents, parts and classes: <span class=\"hash\">{}</span></p>\n\
+         <h3>Audit</h3>{}",
+        findings::class_table(&evidence.audit.classes),
+        evidence.data_sha256,
+        findings::list(&evidence.audit),
+    )
+}
+
+/// The proof that frozen is frozen.
+pub fn frozen(report: &Report) -> String {
+    let kept = &report.evidence.kept;
+    let rows: Vec<Vec<String>> = (kept.iter())
+        .map(|k| {
+            let words = match k.same {
+                0 => "trained",
+                same if same == k.tensors => "untouched",
+                _ => "in part",
+            };
+            vec![escape(&k.group), format!("{} of {}", k.same, k.tensors), words.into()]
+        })
+        .collect();
+    format!(
+        "<p>After training, every tensor was compared with the one it started from, bit for bit. {} of {} are equal.</p>{}",
+        kept.iter().map(|k| k.same).sum::<usize>(),
+        kept.iter().map(|k| k.tensors).sum::<usize>(),
+        table(&["group", "tensors equal to the source", ""], &[false, true, false], &rows)
+    )
+}
+
+/// Network, machine, time, notes, recipe.
+pub fn made(report: &Report, origin: &str) -> String {
+    let machine = &report.evidence.machine;
+    let memory =
+        machine.memory.map_or(String::new(), |m| format!(", {:.0} GiB", m as f64 / (1_u64 << 30) as f64));
+    let rows = vec![
+        vec!["network".into(), escape(origin)],
+        vec!["seed".into(), report.recipe.seed.to_string()],
+        vec![
+            "machine".into(),
+            escape(&format!("{}, {} cores{memory}, {}", machine.cpu, machine.cores, machine.system)),
+        ],
+        vec!["time".into(), format!("{}, page written {}", super::time(report.seconds), today())],
+        vec!["program".into(), format!("headstart {}", env!("CARGO_PKG_VERSION"))],
+    ];
+    let notes = if report.notes.is_empty() {
+        String::new()
+    } else {
+        "<h3>Notes</h3>".to_string() + &list(&report.notes)
+    };
+    format!(
+        "{}{notes}<h3>Recipe</h3><p class=\"soft\">With every default written out; the same file, data and seed give the same \
+         weights.</p><pre>{}</pre>",
+        table(&["", ""], &[false, false], &rows),
+        escape(&report.recipe.to_toml())
+    )
+}

@@ -1,0 +1,50 @@
+//! What a run does to its recipe's phases before the first step.
+
+use crate::error::{Error, Result};
+use crate::models::Network;
+use crate::train::Recipe;
+use crate::train::groups::{BatchNormPolicy, resolve};
+use crate::train::recipe::Phase;
+
+/// Takes the names under `patterns` out of every phase.
+pub(super) fn freeze(recipe: &mut Recipe, patterns: &[String], network: &Network) -> Result<()> {
+    if patterns.is_empty() {
+        return Ok(());
+    }
+    let policy = BatchNormPolicy::Train;
+    let frozen = resolve(patterns, policy, network).map_err(|e| e.within("--freeze"))?.params;
+    for phase in &mut recipe.phases {
+        if phase.lora.is_some() {
+            return Err(Error::BadRecipe {
+                place: "--freeze".into(),
+                what: format!("phase `{}` has adapters, which say themselves what trains", phase.name),
+                hint: "name their layers in the recipe: `lora = { rank = 8, layers = \"…\" }`".into(),
+            });
+        }
+        let all = resolve(&phase.trainable, policy, network).map_err(|e| e.within(&place(phase)))?.params;
+        phase.trainable = all.difference(&frozen).cloned().collect();
+        if phase.trainable.is_empty() {
+            return Err(Error::BadRecipe {
+                place: "--freeze".into(),
+                what: format!("nothing is left to train in phase `{}`", phase.name),
+                hint: "freeze less".into(),
+            });
+        }
+    }
+    Ok(())
+}
+
+/// Names a phase in an error.
+fn place(phase: &Phase) -> String {
+    format!("phase `{}`", phase.name)
+}
+
+/// Finds what is wrong with a later phase before the first one costs its hours.
+pub(super) fn check_phases(recipe: &Recipe, network: &Network) -> Result<()> {
+    for phase in &recipe.phases {
+        let named = |e: Error| e.within(&place(phase));
+        phase.set(network).map_err(named)?;
+        phase.rates(network).map_err(named)?;
+    }
+    Ok(())
+}
