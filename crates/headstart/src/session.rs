@@ -11,13 +11,14 @@ use serde_json::{Value, json};
 
 use crate::audit::Audit;
 use crate::bundle::Contents;
+use crate::clip::{HeadPlan, with_head};
 use crate::data::{Dataset, OnUnreadable, Sample, Split, SplitConfig, Unreadable, inspect_files};
 use crate::error::{Error, Result};
 use crate::evidence::{Evidence, kept_bits};
 use crate::fast::Precision;
 use crate::image::Pipeline;
 use crate::metrics::{accuracy, calibration, confusion::Confusion, interval};
-use crate::models::{HeadSpec, Network};
+use crate::models::Network;
 use crate::scored::{Scored, scored};
 use crate::sources::Backbone;
 use crate::task::TaskSpec;
@@ -222,13 +223,13 @@ pub fn run(request: Request, backbone: &Backbone, observer: &mut dyn Observer) -
     let mut recipe = request.recipe;
     recipe.resolve(&backbone.input);
     suit(&mut recipe, data.task)?;
-    let head: HeadSpec = recipe.head.parse()?;
+    let head: HeadPlan = recipe.head.parse()?;
     let network = if recipe.pretrained {
-        let (network, report) = backbone.with_new_head(classes.len(), head, recipe.seed)?;
+        let (network, report) = with_head(backbone, &classes, head, recipe.seed)?;
         notes.extend(report.notes);
         network
     } else {
-        backbone.random(classes.len(), head, recipe.seed)?
+        backbone.random(classes.len(), head.layers()?, recipe.seed)?
     };
     let network = reinit(network, &recipe.reinit, recipe.seed)?;
     recipe.expand(&network)?;

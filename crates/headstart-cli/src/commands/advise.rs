@@ -8,7 +8,7 @@ use headstart::advise::decide::Choice;
 use headstart::advise::rows::{self, RowAdvice};
 use headstart::advise::{self, Advice, Settings};
 use headstart::error::{Error, Result};
-use headstart::sources::{Backbone, Wanted};
+use headstart::sources::{Backbone, TextWish, Wanted};
 use headstart::task::{Task, TaskSpec};
 use headstart::train::Recipe;
 use serde_json::{Value, json};
@@ -30,8 +30,9 @@ pub fn advise(a: &Advise, io: Output) -> Result<ExitCode> {
     let task = rows::task_of(&a.data, &spec)?;
     for i in 0..a.model.len().max(a.weights.len()).max(1) {
         let (model, weights) = (a.model.get(i).cloned(), a.weights.get(i).cloned());
-        let backbone =
-            Backbone::open(&Wanted { model, weights, size: a.size, ..Wanted::default() }, &mut bars)?;
+        let text = TextWish::Preferred;
+        let wanted = Wanted { model, weights, size: a.size, text, ..Wanted::default() };
+        let backbone = Backbone::open(&wanted, &mut bars)?;
         match task {
             Task::Classify => all.push(advise::advise(&a.data, &backbone, settings, &mut bars)?),
             _ => others.push(rows::advise((&a.data, &spec), &backbone, settings, &mut bars)?),
@@ -151,6 +152,10 @@ fn print(a: &Advice) {
          H-score {:.3}, LEEP {leep}",
         m.pictures, a.seconds, m.probe.top1, m.probe_earlier.top1, m.knn, m.logme, m.h_score
     );
+    if let Some(z) = &m.zero_shot {
+        let (low, high) = z.interval95;
+        println!("zero-shot, without any training: {:.3} (95 % interval {low:.2}–{high:.2})", z.top1);
+    }
     if a.decision.choice == Choice::CollectMore {
         println!("advice: collect more pictures before training");
     }

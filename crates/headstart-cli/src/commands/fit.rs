@@ -4,10 +4,11 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
+use headstart::clip::HeadPlan;
 use headstart::error::{Error, Result};
 use headstart::models::spec::InputSpec;
 use headstart::session::{self, Report, Request};
-use headstart::sources::{Backbone, Wanted};
+use headstart::sources::{Backbone, TextWish, Wanted};
 use headstart::synth::write_flowers;
 use headstart::task::TaskSpec;
 use headstart::train::Recipe;
@@ -26,12 +27,16 @@ pub fn fit(a: &Fit, io: Output) -> Result<ExitCode> {
         return Err(Error::NotFound { path: a.data.clone() });
     }
     let mut bars = Bars::new(io.quiet);
-    let wanted = Wanted::from(&a.model);
+    let mut wanted = Wanted::from(&a.model);
     let auto = a.recipe == "auto";
     let named = if auto { None } else { Some(Recipe::open(&a.recipe)?) };
+    let mut head = a.head.clone();
     if let Some(recipe) = &named {
         // A wrong option shows before anything is downloaded.
-        adjust(recipe.clone(), a)?;
+        head = Some(adjust(recipe.clone(), a)?.head);
+    }
+    if head.is_some_and(|head| HeadPlan::is_zero_shot(&head)) {
+        wanted.text = TextWish::Needed;
     }
     let backbone = match &named {
         Some(recipe) if !recipe.pretrained => Backbone::blank(&wanted)?,

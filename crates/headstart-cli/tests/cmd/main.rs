@@ -7,6 +7,7 @@ mod light;
 mod refused;
 mod tables;
 mod trusted;
+mod zero_shot;
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -205,6 +205,7 @@ mod tests {
             logme: 0.5,
             h_score: 1.0,
             leep: None,
+            zero_shot: None,
             pictures_per_second: 100.0,
         }
     }

@@ -8,9 +8,10 @@ use burn::tensor::{Device, activation};
 use serde::Serialize;
 
 use super::Settings;
+use crate::clip::{self, Templates};
 use crate::data::{Dataset, Sample, Split};
 use crate::error::{Error, Result};
-use crate::metrics::interval;
+use crate::metrics::{accuracy, interval};
 use crate::models::layers::global_avg_pool;
 use crate::models::tap::Tap;
 use crate::models::{Flow, HeadSpec, Network, frozen, values};
@@ -99,6 +100,8 @@ pub struct Measured {
     pub h_score: f64,
     /// LEEP; none without the network's own classifier.
     pub leep: Option<f64>,
+    /// CLIP's classifier of the class names alone; none without a text tower.
+    pub zero_shot: Option<Accuracy>,
     /// Pictures the network reads, decodes and embeds a second.
     pub pictures_per_second: f64,
 }
@@ -168,6 +171,8 @@ pub fn measure(
         h_score: transfer::h_score(&own.last, width, &labels, classes),
         leep: source_probabilities(backbone, &own)
             .map(|(p, source)| transfer::leep(&p, source, &labels, classes)),
+        zero_shot: zero_shot_hits(backbone, data.classes.names(), &own, &labels)?
+            .map(|right| Accuracy::of(right, labels.len())),
         pictures_per_second,
     };
     Ok(Seen { measured, network })
@@ -230,17 +235,36 @@ fn pooled(flow: &Flow) -> Vec<f32> {
 
 /// The probabilities the network's own classifier gives, from the embeddings; none if the weights have none.
 fn source_probabilities(backbone: &Backbone, own: &Embedded) -> Option<(Vec<f32>, usize)> {
-    let (network, _) = backbone.whole().ok()?;
-    let (network, head) = (frozen(&network), network.groups().len() - 1);
-    let source = network.options().num_classes;
+    // CLIP's is a projection, no classifier.
+    let (network, _) = backbone.whole().ok().filter(|_| backbone.text.is_none())?;
+    Some((head(&network, own, |logits| activation::softmax(logits, 1)), network.options().num_classes))
+}
+
+/// Counts the pictures that the text tower names right by the names of their classes; none without one.
+fn zero_shot_hits(
+    backbone: &Backbone,
+    classes: &[String],
+    own: &Embedded,
+    labels: &[usize],
+) -> Result<Option<usize>> {
+    if backbone.text.is_none() {
+        return Ok(None);
+    }
+    let (network, _) = clip::zero_shot(backbone, classes, &Templates::default())?;
+    let hits = accuracy::hits(&head(&network, own, |logits| logits), classes.len(), labels, 1);
+    Ok(Some(hits.into_iter().filter(|hit| *hit).count()))
+}
+
+/// Runs a network's head alone on the embeddings.
+fn head(network: &Network, own: &Embedded, finish: impl Fn(Tensor<2>) -> Tensor<2>) -> Vec<f32> {
+    let (network, head) = (frozen(network), network.groups().len() - 1);
     let mut all = Vec::new();
     for rows in own.last.chunks(own.width * 256) {
         let data = burn::tensor::TensorData::new(rows.to_vec(), [rows.len() / own.width, own.width]);
         let x = Flow::Flat(Tensor::from_data(data, &Device::flex()));
-        let logits = network.run(head..head + 1, x, &mut Tap::off()).flat();
-        all.extend(values(&activation::softmax(logits, 1)));
+        all.extend(values(&finish(network.run(head..head + 1, x, &mut Tap::off()).flat())));
     }
-    Some((all, source))
+    all
 }
 
 #[cfg(test)]

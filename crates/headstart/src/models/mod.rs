@@ -16,6 +16,8 @@ pub mod tap;
 mod tokens;
 
 mod alexnet;
+mod clip_resnet;
+mod clip_text;
 mod convnext;
 mod efficientnet;
 mod mbconv;
@@ -35,7 +37,9 @@ use layers::{Linears, Map, Tokens};
 use spec::{Group, Row, Variant, Weights};
 use tap::Tap;
 
+pub use clip_text::{ClipText, TextSpec};
 pub use head::HeadSpec;
+pub(crate) use head::unit_length;
 pub use network::values as host_values;
 pub use network::{Network, ParamInfo, frozen};
 pub(crate) use network::{is_buffer, layer_of, values};
@@ -255,6 +259,7 @@ families! {
     ConvNext = convnext,
     ViT = vit,
     SwinV2 = swinv2,
+    ClipResNet = clip_resnet,
 }
 
 /// Lists every dialect a network's checkpoints may use, its own first.

@@ -16,12 +16,13 @@ use super::place::{point, toml_error};
 use super::sampler::Sampler;
 use super::schedule::Schedule;
 use super::views::Views;
+use crate::clip::HeadPlan;
 use crate::error::{Error, Result};
 use crate::fast::Precision;
 use crate::image::Pipeline;
+use crate::models::Network;
 use crate::models::lora::LoraSpec;
 use crate::models::spec::{Filter, InputSpec};
-use crate::models::{HeadSpec, Network};
 
 /// A whole training plan.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -33,7 +34,7 @@ pub struct Recipe {
     /// Whether to start from pretrained weights.
     #[serde(default = "yes")]
     pub pretrained: bool,
-    /// The new head, as [`HeadSpec`] text.
+    /// The new head, as [`HeadPlan`] text.
     #[serde(default = "linear")]
     pub head: String,
     /// Pictures a step.
@@ -206,7 +207,7 @@ impl Recipe {
         let bad =
             |what: String, hint: &str| Err(Error::BadRecipe { place: place.into(), what, hint: hint.into() });
         let named = |e: Error| e.within(place);
-        self.head.parse::<HeadSpec>().map_err(named)?;
+        self.head.parse::<HeadPlan>().map_err(named)?;
         self.optimizer.parse::<OptimizerSpec>().map_err(named)?;
         // Any network's preprocessing will do to see whether the pipelines can be read.
         let mut filled = self.clone();
@@ -306,7 +307,7 @@ impl Recipe {
                 *text = value.to_string();
             }
         }
-        spell::<HeadSpec>(&mut self.head);
+        spell::<HeadPlan>(&mut self.head);
         spell::<OptimizerSpec>(&mut self.optimizer);
         self.phases.iter_mut().for_each(|phase| spell::<Schedule>(&mut phase.schedule));
         let list = |v: [f32; 3]| v.map(|x| x.to_string()).join(", ");
