@@ -22,7 +22,8 @@ pub fn advise(a: &Advise, io: Output) -> Result<ExitCode> {
     if !a.data.exists() {
         return Err(Error::NotFound { path: a.data.clone() });
     }
-    let settings = Settings { pictures: a.pictures.max(20), seed: a.seed, val_share: a.val_share };
+    let settings =
+        Settings { pictures: a.pictures.max(20), seed: a.seed, val_share: a.val_share, brief: false };
     let mut bars = Bars::new(io.quiet);
     let mut all = Vec::new();
     let mut others = Vec::new();
@@ -172,8 +173,7 @@ pub fn choose(a: &Fit, backbone: &Backbone, out: &Path, bars: &mut Bars) -> Resu
         serde_json::from_str(&text)
             .map_err(|e| Error::BadBundle { path: file.clone(), reason: format!("it is garbled: {e}") })?
     } else {
-        let settings =
-            Settings { pictures: Settings::BEFORE_A_FIT, seed: a.seed.unwrap_or(0), val_share: a.val_share };
+        let settings = Settings::before_a_fit(a.seed.unwrap_or(0), a.val_share);
         let spec = TaskSpec::from(&a.task);
         match rows::task_of(&a.data, &spec)? {
             Task::Classify => json!(advise::advise(&a.data, backbone, settings, bars)?),

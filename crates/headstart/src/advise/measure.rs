@@ -112,11 +112,13 @@ pub struct Seen {
     pub measured: Measured,
     /// The pretrained network with a new head.
     pub network: Network,
+    /// The same, folded for inference.
+    pub inference: Network,
 }
 
 /// Pictures on which the two networks are compared: at least these, more where there are many classes. Similarity is
-/// a coarse measure and random features cost as much as good ones.
-const CONTROL: usize = 200;
+/// a coarse measure and random features cost as much as good ones. Fewer when a fit is waiting.
+const CONTROL: [usize; 2] = [200, 100];
 /// Pictures of each class in that comparison.
 const CONTROL_EACH: usize = 4;
 
@@ -134,15 +136,16 @@ pub fn measure(
     let set = photos(&samples, &recipe.eval, settings.seed, 32, "advise")?;
     let labels = set.labels();
     let (network, _) = backbone.with_new_head(classes, HeadSpec::linear(), settings.seed)?;
+    let inference = frozen(&network);
     let started = Instant::now();
-    let own = embed(&network, &set, observer)?;
+    let own = embed(&inference, &set, observer)?;
     let pictures_per_second = labels.len() as f64 / started.elapsed().as_secs_f64();
 
     // `sample` interleaves the classes, so that the first so many are a fair sample as well.
-    let few = labels.len().min(CONTROL.max(CONTROL_EACH * classes));
+    let few = labels.len().min(CONTROL[usize::from(settings.brief)].max(CONTROL_EACH * classes));
     let control_set = photos(&samples[..few], &recipe.eval, settings.seed, 32, "advise")?;
     let random = backbone.random(classes, HeadSpec::linear(), settings.seed)?;
-    let random = embed(&random, &control_set, observer)?;
+    let random = embed(&frozen(&random), &control_set, observer)?;
 
     let width = own.width;
     let probe = |f: &Embedded, n: usize| {
@@ -175,7 +178,7 @@ pub fn measure(
             .map(|right| Accuracy::of(right, labels.len())),
         pictures_per_second,
     };
-    Ok(Seen { measured, network })
+    Ok(Seen { measured, network, inference })
 }
 
 /// Draws at most `most` pictures, the classes in turn, so that every beginning of the list is balanced as the whole is.
@@ -203,8 +206,9 @@ pub(super) struct Embedded {
     pub earlier: Vec<f32>,
 }
 
+/// Runs pictures through a network that is ready for inference.
 pub(super) fn embed(network: &Network, set: &Photos, observer: &mut dyn Observer) -> Result<Embedded> {
-    let (network, device) = (frozen(network), Device::flex());
+    let device = Device::flex();
     let head = network.groups().len() - 1;
     let stage = head.saturating_sub(1);
     let before = network.groups()[head].name.as_str();
@@ -212,7 +216,7 @@ pub(super) fn embed(network: &Network, set: &Photos, observer: &mut dyn Observer
     for batch in set.in_order(0) {
         let batch = batch?;
         done += batch.n;
-        let flow = prefix::run(&network, stage, batch, &device);
+        let flow = prefix::run(network, stage, batch, &device);
         earlier.extend(pooled(&flow));
         last.extend(values(&network.run(stage..head, flow, &mut Tap::off()).flat()));
         observer.event(Event::Caching { done, total: set.len(), before });

@@ -36,11 +36,15 @@ pub struct Settings {
     pub seed: u64,
     /// Share set aside when the data has no validation part.
     pub val_share: f64,
+    /// Whether a fit follows at once, and the choice matters more than the time it will take.
+    pub brief: bool,
 }
 
 impl Settings {
-    /// Pictures that `--recipe auto` looks at: enough for a choice, and a small part of the time of a fit.
-    pub const BEFORE_A_FIT: usize = 1500;
+    /// What `--recipe auto` looks at: enough for a choice, and a small part of the time of a fit.
+    pub fn before_a_fit(seed: u64, val_share: f64) -> Self {
+        Self { pictures: 1500, seed, val_share, brief: true }
+    }
 }
 
 /// What came of it.
@@ -78,7 +82,7 @@ pub fn advise(
     check_files(&mut data, OnUnreadable::LeaveOut, &|_, _| {})?;
     let shape = Shape::of(&data);
     let seen = measure::measure(&data, backbone, settings, observer)?;
-    let (network, timer) = (&seen.network, Timer::new(&data, backbone, &seen)?);
+    let (network, timer) = (&seen.network, Timer::new(&data, backbone, &seen, settings.brief)?);
     let mut priced = Vec::new();
     for choice in [Choice::Head, Choice::LastStages, Choice::Finetune, Choice::Scratch] {
         let recipe = plan::recipe(choice, network, &shape)?.expect("these are recipes");

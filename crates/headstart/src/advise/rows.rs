@@ -15,7 +15,7 @@ use super::{Settings, plan};
 use crate::data::{Dataset, OnUnreadable, Sample, Split, SplitConfig, check_files};
 use crate::error::Result;
 use crate::metrics::{interval, labels, regression};
-use crate::models::HeadSpec;
+use crate::models::{HeadSpec, frozen};
 use crate::rng::Rng;
 use crate::session::photos;
 use crate::sources::Backbone;
@@ -140,8 +140,8 @@ pub fn advise(
     recipe.resolve(&backbone.input);
     let set = photos(&samples, &recipe.eval, settings.seed, 32, "advise")?;
     let (network, _) = backbone.with_new_head(width, HeadSpec::linear(), settings.seed)?;
-    let own = embed(&network, &set, observer)?;
-    let random = embed(&backbone.random(width, HeadSpec::linear(), settings.seed)?, &set, observer)?;
+    let own = embed(&frozen(&network), &set, observer)?;
+    let random = embed(&frozen(&backbone.random(width, HeadSpec::linear(), settings.seed)?), &set, observer)?;
 
     let (found, probe) = goal.probe(&own.last, own.width, n);
     let resampled = interval::bootstrap(n, 200, 0.95, 0, |pick| {
