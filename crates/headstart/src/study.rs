@@ -10,9 +10,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
 use crate::scored::Scored;
-use crate::session::{self, Request};
+use crate::session::{self, Request, Selection};
 use crate::sources::Backbone;
-use crate::task::TaskSpec;
 use crate::train::Recipe;
 use crate::train::observer::{Event, Observer};
 
@@ -92,16 +91,18 @@ pub fn run(study: &Study, backbone: &Backbone, observer: &mut dyn Observer) -> R
         observer.event(Event::Note(&what));
         let folder = study.out.join("fit");
         let request = Request {
-            data: data.clone(),
+            photos: Selection {
+                val_share: study.val_share,
+                seed,
+                split: Some(folder.join("split.csv")),
+                ..Selection::of(data)
+            },
+            opened: None,
             recipe: Recipe { seed, ..recipe.clone() },
             freeze: vec![],
-            val_share: study.val_share,
             out: folder.clone(),
             resume: false,
-            strict: false,
             advice: None,
-            task: TaskSpec::default(),
-            exclude: None,
             checkpoint_every: None,
         };
         let report = session::run(request, backbone, observer).map_err(|e| e.within(&what))?;

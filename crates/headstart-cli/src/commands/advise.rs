@@ -8,6 +8,7 @@ use headstart::advise::decide::Choice;
 use headstart::advise::rows::{self, RowAdvice};
 use headstart::advise::{self, Advice, Settings};
 use headstart::error::{Error, Result};
+use headstart::session::{Opened, Selection};
 use headstart::sources::{Backbone, TextWish, Wanted};
 use headstart::task::{Task, TaskSpec};
 use headstart::train::Recipe;
@@ -22,21 +23,29 @@ pub fn advise(a: &Advise, io: Output) -> Result<ExitCode> {
     if !a.data.exists() {
         return Err(Error::NotFound { path: a.data.clone() });
     }
-    let settings =
-        Settings { pictures: a.pictures.max(20), seed: a.seed, val_share: a.val_share, brief: false };
+    let settings = Settings { pictures: a.pictures.max(20), seed: a.seed, brief: false };
     let mut bars = Bars::new(io.quiet);
     let mut all = Vec::new();
     let mut others = Vec::new();
-    let spec = TaskSpec::from(&a.task);
-    let task = rows::task_of(&a.data, &spec)?;
+    let wanted = Selection {
+        task: TaskSpec::from(&a.task),
+        val_share: a.val_share,
+        seed: a.seed,
+        ..Selection::of(&a.data)
+    };
+    let opened = wanted.open()?;
+    let task = opened.data.task;
+    if !io.quiet {
+        opened.notes.iter().for_each(|note| eprintln!("{note}"));
+    }
     for i in 0..a.model.len().max(a.weights.len()).max(1) {
         let (model, weights) = (a.model.get(i).cloned(), a.weights.get(i).cloned());
         let text = TextWish::Preferred;
         let wanted = Wanted { model, weights, size: a.size, text, ..Wanted::default() };
         let backbone = Backbone::open(&wanted, &mut bars)?;
         match task {
-            Task::Classify => all.push(advise::advise(&a.data, &backbone, settings, &mut bars)?),
-            _ => others.push(rows::advise((&a.data, &spec), &backbone, settings, &mut bars)?),
+            Task::Classify => all.push(advise::advise(&opened.data, &backbone, settings, &mut bars)?),
+            _ => others.push(rows::advise(&opened.data, &backbone, settings, &mut bars)?),
         }
     }
     if task != Task::Classify {
@@ -166,18 +175,27 @@ fn print(a: &Advice) {
 const FILE: &str = "advice.json";
 
 /// Chooses the recipe of `fit --recipe auto`: measures, or takes what the run to be resumed had chosen.
-pub fn choose(a: &Fit, backbone: &Backbone, out: &Path, bars: &mut Bars) -> Result<(Recipe, Value)> {
+pub fn choose(
+    a: &Fit,
+    photos: &Selection,
+    backbone: &Backbone,
+    out: &Path,
+    bars: &mut Bars,
+) -> Result<(Recipe, Value, Option<Opened>)> {
     let file = out.join(FILE);
+    // A place that cannot be written to shows before the work.
+    fs::create_dir_all(out).map_err(Error::write(out))?;
+    let mut opened = None;
     let advice: Value = if a.resume && file.exists() {
         let text = fs::read_to_string(&file).map_err(Error::read(&file))?;
         serde_json::from_str(&text)
             .map_err(|e| Error::BadBundle { path: file.clone(), reason: format!("it is garbled: {e}") })?
     } else {
-        let settings = Settings::before_a_fit(a.seed.unwrap_or(0), a.val_share);
-        let spec = TaskSpec::from(&a.task);
-        match rows::task_of(&a.data, &spec)? {
-            Task::Classify => json!(advise::advise(&a.data, backbone, settings, bars)?),
-            _ => json!(rows::advise((&a.data, &spec), backbone, settings, bars)?),
+        let settings = Settings::before_a_fit(photos.seed);
+        let data = &opened.insert(photos.open()?).data;
+        match data.task {
+            Task::Classify => json!(advise::advise(data, backbone, settings, bars)?),
+            _ => json!(rows::advise(data, backbone, settings, bars)?),
         }
     };
     let why = advice["why"].as_str().unwrap_or_default();
@@ -189,7 +207,6 @@ pub fn choose(a: &Fit, backbone: &Backbone, out: &Path, bars: &mut Bars) -> Resu
         });
     };
     let recipe = Recipe::parse(text, FILE)?;
-    fs::create_dir_all(out).map_err(Error::write(out))?;
     fs::write(&file, format!("{advice:#}\n")).map_err(Error::write(&file))?;
-    Ok((recipe, advice))
+    Ok((recipe, advice, opened))
 }
