@@ -3,6 +3,7 @@
 mod phases;
 mod receipt;
 mod selection;
+mod unlabeled;
 
 use std::fs;
 use std::path::PathBuf;
@@ -29,9 +30,10 @@ use crate::train::reinit::reinit;
 use crate::train::tensorboard::Board;
 use crate::train::views::Views;
 use crate::train::{Job, Photos, Recipe, fit, memory};
-use phases::{check_phases, freeze};
+use phases::{check_phases, check_semi, freeze};
 use receipt::{weights_hash, write_log};
 pub use selection::{Opened, Selection};
+pub use unlabeled::Unlabeled;
 
 /// What to do.
 #[derive(Debug)]
@@ -193,7 +195,7 @@ pub fn run(request: Request, backbone: &Backbone, observer: &mut dyn Observer) -
         Some(opened) => opened,
         None => request.photos.open()?,
     };
-    let Opened { data, unreadable, excluded, audit, notes: found } = opened;
+    let Opened { data, unreadable, excluded, unlabeled, audit, notes: found } = opened;
     let why = request.advice.as_ref().and_then(|a| a["why"].as_str().map(String::from));
     let mut notes: Vec<String> = why.into_iter().chain(found).collect();
     let classes = data.classes.names().to_vec();
@@ -213,6 +215,7 @@ pub fn run(request: Request, backbone: &Backbone, observer: &mut dyn Observer) -
     recipe.expand(&network)?;
     freeze(&mut recipe, &request.freeze, &network)?;
     check_phases(&recipe, &network)?;
+    check_semi(&recipe, !unlabeled.is_empty())?;
     for note in &notes {
         observer.event(Event::Note(note));
     }
@@ -223,6 +226,8 @@ pub fn run(request: Request, backbone: &Backbone, observer: &mut dyn Observer) -
         Ok::<_, Error>(set.with_truth(data.truth(split, &scales)))
     };
     let (train, val) = (part(Split::Train, &recipe.train)?, part(Split::Val, &recipe.eval)?);
+    let without = unlabeled::photos(&unlabeled, &data.root, &recipe)?;
+    let digest = without.as_ref().map_or(digest.clone(), |set| format!("{digest} {}", set.weak.key()));
     let trainable = recipe.phases.iter().map(|phase| phase.trainable_parameters(&network));
     let trainable = trainable.collect::<Result<Vec<_>>>()?;
     recipe.views = Views::Count(recipe.views.count(train.len()));
@@ -234,6 +239,7 @@ pub fn run(request: Request, backbone: &Backbone, observer: &mut dyn Observer) -
         recipe: &recipe,
         train: &train,
         val: &val,
+        unlabeled: without.as_ref(),
         key: key(&recipe, &digest, &network),
         checkpoint: Some(checkpoint.clone()),
         resume: request.resume,
@@ -277,7 +283,7 @@ pub fn run(request: Request, backbone: &Backbone, observer: &mut dyn Observer) -
         "model": backbone.row.name,
         "weights": if recipe.pretrained { backbone.origin.as_str() } else { "random" },
         "data_sha256": digest,
-        "pictures": {"train": train.len(), "val": val.len(), "unreadable": unreadable.len(), "excluded": excluded.len()},
+        "pictures": {"train": train.len(), "val": val.len(), "unreadable": unreadable.len(), "excluded": excluded.len(), "unlabeled": unlabeled.len()},
         "classes": audit.classes,
         "tensors_equal_to_source": frozen,
         "trainable_parameters": trainable,

@@ -46,6 +46,7 @@ pub fn sweep(
         recipe: &recipe,
         train: &train,
         val: &val,
+        unlabeled: None,
         key: String::new(),
         checkpoint: None,
         resume: false,

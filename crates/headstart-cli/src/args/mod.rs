@@ -2,6 +2,7 @@
 
 mod audit;
 mod bench;
+mod labels;
 mod lr_find;
 mod study;
 mod task;
@@ -15,6 +16,7 @@ use headstart::train::views::Views;
 
 pub use audit::Audit;
 pub use bench::{Bench, Work};
+pub use labels::LabelArgs;
 pub use lr_find::LrFindArgs;
 pub use study::Study;
 pub use task::TaskArgs;
@@ -200,6 +202,8 @@ pub struct Fit {
     /// CSV of files to leave out, as `audit --fix-list` writes it.
     #[arg(long)]
     pub exclude: Option<PathBuf>,
+    #[command(flatten)]
+    pub labels: LabelArgs,
     /// Save within an epoch this often; 0 saves after each epoch only.
     #[arg(long, default_value_t = 10.0, value_name = "N", value_parser = minutes)]
     pub checkpoint_minutes: f64,

@@ -51,6 +51,8 @@ pub fn fit(a: &Fit, io: Output) -> Result<ExitCode> {
         split: Some(out.join("split.csv")),
         strict: a.strict,
         exclude: a.exclude.clone(),
+        few: a.labels.few(),
+        unlabeled: a.labels.unlabeled(),
     };
     let (recipe, advice, opened) = match named {
         Some(recipe) => (recipe, None, None),

@@ -5,6 +5,7 @@ mod happy;
 mod kept;
 mod light;
 mod refused;
+mod semi;
 mod tables;
 mod trusted;
 mod zero_shot;

@@ -30,7 +30,7 @@ mod vit;
 
 use burn::Tensor;
 use burn::module::Module;
-use burn::tensor::Device;
+use burn::tensor::{Device, Int, TensorData};
 
 use crate::error::{Error, Result};
 use layers::{Linears, Map, Tokens};
@@ -77,6 +77,30 @@ impl Flow {
         match self {
             Flow::Flat(x) => x,
             _ => panic!("a group after the pooling received feature maps"),
+        }
+    }
+
+    /// Keeps some of the pictures.
+    pub fn select(self, pictures: &[usize]) -> Self {
+        let pick = |device: &Device| {
+            let at: Vec<i64> = pictures.iter().map(|i| *i as i64).collect();
+            Tensor::<1, Int>::from_data(TensorData::new(at, [pictures.len()]), device)
+        };
+        match self {
+            Flow::Map(map) => {
+                let x = map.into_nhwc();
+                let at = pick(&x.device());
+                Flow::Map(Map::from_nhwc(x.select(0, at)))
+            }
+            Flow::Tokens(tokens) => {
+                let (grid, x) = (tokens.grid(), tokens.into_tensor());
+                let at = pick(&x.device());
+                Flow::Tokens(Tokens::new(x.select(0, at), grid))
+            }
+            Flow::Flat(x) => {
+                let at = pick(&x.device());
+                Flow::Flat(x.select(0, at))
+            }
         }
     }
 

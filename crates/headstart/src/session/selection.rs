@@ -2,8 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
+use super::unlabeled::{self, Unlabeled};
 use crate::audit::Audit;
-use crate::data::{Dataset, OnUnreadable, SplitConfig, Unreadable, inspect_files};
+use crate::data::{Dataset, Few, OnUnreadable, SplitConfig, Unreadable, inspect_files};
 use crate::error::{Error, Result};
 use crate::task::TaskSpec;
 
@@ -24,6 +25,10 @@ pub struct Selection {
     pub strict: bool,
     /// A list of files to leave out.
     pub exclude: Option<PathBuf>,
+    /// How many training photos keep their label; all by default.
+    pub few: Option<Few>,
+    /// Photos to learn from without labels.
+    pub unlabeled: Option<Unlabeled>,
 }
 
 /// What was found.
@@ -35,6 +40,8 @@ pub struct Opened {
     pub unreadable: Vec<Unreadable>,
     /// Files that the list left out.
     pub excluded: Vec<PathBuf>,
+    /// Photos without labels.
+    pub unlabeled: Vec<PathBuf>,
     /// What would spoil a training.
     pub audit: Audit,
     /// What the user should know.
@@ -52,6 +59,8 @@ impl Selection {
             split: None,
             strict: false,
             exclude: None,
+            few: None,
+            unlabeled: None,
         }
     }
 
@@ -67,19 +76,40 @@ impl Selection {
         let refuse = if self.strict { OnUnreadable::Refuse } else { OnUnreadable::LeaveOut };
         let excluded = data.exclude_list(self.exclude.as_deref())?;
         let (unreadable, seen) = inspect_files(&mut data, refuse, &|_, _| {})?;
+        let mut found = Vec::new();
+        let mut without = match &self.unlabeled {
+            Some(Unlabeled::Folder(folder)) => unlabeled::below(folder, &seen, &mut found)?,
+            _ => Vec::new(),
+        };
         let audit = Audit::of_dataset(&data, seen, &unreadable);
         if data.val.is_empty() {
             return Err(self.nothing_to_validate());
         }
+        if let Some(few) = self.few {
+            let rest = data.keep_few(few, self.seed)?;
+            found.push(format!("{} training photos keep their label ({few})", data.train.len()));
+            if self.unlabeled == Some(Unlabeled::Rest) {
+                found.push(format!("the other {} take part without theirs", rest.len()));
+                without = rest.into_iter().map(|sample| sample.path).collect();
+            }
+        }
+        if self.unlabeled == Some(Unlabeled::Rest) && without.is_empty() {
+            return Err(Error::BadData {
+                place: "--unlabeled rest".into(),
+                what: "no training photo is left over".into(),
+                hint: "say how many keep their label: `--labels-per-class 10` or `--fraction 0.1`".into(),
+            });
+        }
         let mut notes = data.notes.clone();
         notes.push(audit.line());
+        notes.extend(found);
         if let Some(list) = self.exclude.as_deref().filter(|_| !excluded.is_empty()) {
             notes.push(format!("left out {} pictures by `{}`", excluded.len(), list.display()));
         }
         for bad in &unreadable {
             notes.push(format!("left out `{}`: {}", bad.path.display(), bad.reason));
         }
-        Ok(Opened { data, unreadable, excluded, audit, notes })
+        Ok(Opened { data, unreadable, excluded, unlabeled: without, audit, notes })
     }
 
     fn nothing_to_validate(&self) -> Error {
