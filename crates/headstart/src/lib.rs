@@ -10,6 +10,7 @@ pub mod advise;
 pub mod audit;
 pub mod bench;
 pub mod bundle;
+pub mod clip;
 pub mod data;
 pub mod device;
 pub mod error;

@@ -329,6 +329,7 @@ fn whole_job(device: &Device, precision: &str, stop: usize) -> (Outcome, State) 
         resume: false,
         every: None,
         limits: CacheLimits { memory: 1 << 30, disk: 0, folder: folder.path().into() },
+        unlabeled: None,
     };
     let stopped = fit(&job, start(), &mut StopAfter(stop)).unwrap_err();
     assert!(matches!(stopped, Error::Interrupted { .. }), "{stopped}");

@@ -101,6 +101,11 @@ fn swins_agree_with_timm() {
     check("swinv2_tiny_window8_256");
 }
 
+#[test]
+fn clip_s_resnet_agrees_with_timm() {
+    check("resnet50_clip");
+}
+
 /// The networks whose results are not in git: see `tools/golden/models.py`.
 #[test]
 fn the_rest_of_the_zoo_agrees_where_asked_for() {

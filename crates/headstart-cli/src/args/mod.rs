@@ -3,9 +3,11 @@
 mod audit;
 mod bench;
 mod device;
+mod labels;
 mod lr_find;
 mod study;
 mod task;
+mod zero_shot;
 
 use std::path::PathBuf;
 
@@ -16,9 +18,11 @@ use headstart::train::views::Views;
 pub use audit::Audit;
 pub use bench::{Bench, Work};
 pub use device::DeviceArgs;
+pub use labels::LabelArgs;
 pub use lr_find::LrFindArgs;
 pub use study::Study;
 pub use task::TaskArgs;
+pub use zero_shot::ZeroShot;
 
 /// Transfer learning for images: photos and a pretrained network in, a classifier you can trust out.
 #[derive(Debug, Parser)]
@@ -72,6 +76,11 @@ pub enum Command {
     /// Name what is on photos.
     #[command(after_help = "Example:\n  headstart predict runs/bees a.jpg b.jpg --top 3")]
     Predict(Predict),
+    /// Name photos by class names alone, without training: CLIP.
+    #[command(
+        after_help = "Examples:\n  headstart zero-shot a.jpg b.jpg --model vit_base_patch32_clip_quickgelu_224 --classes cat,dog,fox\n  headstart zero-shot photos/ --weights ViT-B-32.pt --template openai7"
+    )]
+    ZeroShot(ZeroShot),
     /// Write the embeddings of photos.
     #[command(
         after_help = "Example:\n  headstart embed photos/ --model resnet18 --output features.safetensors"
@@ -159,7 +168,8 @@ pub struct Fit {
     /// Groups or name patterns to keep frozen in every phase.
     #[arg(long)]
     pub freeze: Vec<String>,
-    /// The head: `linear`, `mlp`, or a chain such as `bn | linear(256) | relu | linear`.
+    /// The head: `linear`, `mlp`, a chain such as `bn | linear(256) | relu | linear`, or CLIP's `zero-shot`,
+    /// `zero-shot(TEMPLATE | TEMPLATE)`.
     #[arg(long)]
     pub head: Option<String>,
     /// Epochs of the last phase.
@@ -197,6 +207,8 @@ pub struct Fit {
     /// CSV of files to leave out, as `audit --fix-list` writes it.
     #[arg(long)]
     pub exclude: Option<PathBuf>,
+    #[command(flatten)]
+    pub labels: LabelArgs,
     /// Save within an epoch this often; 0 saves after each epoch only.
     #[arg(long, default_value_t = 10.0, value_name = "N", value_parser = minutes)]
     pub checkpoint_minutes: f64,

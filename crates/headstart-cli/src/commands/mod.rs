@@ -14,6 +14,7 @@ mod predict;
 mod pretrain;
 mod pull;
 mod study;
+mod zero_shot;
 
 use std::process::ExitCode;
 
@@ -36,6 +37,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
         Command::Audit(a) => audit::audit(a, io),
         Command::Evaluate(a) => evaluate::evaluate(a, io),
         Command::Predict(a) => predict::predict(a, io),
+        Command::ZeroShot(a) => zero_shot::zero_shot(a, io),
         Command::Embed(a) => embed::embed(a, io),
         Command::Forward(a) => forward::forward(a, io),
         Command::Export(a) => export::export(a, io),
@@ -84,6 +86,7 @@ impl From<&ModelArgs> for Wanted {
             bn_eps: a.bn_eps,
             size: a.size,
             interpolation: a.interpolation.clone(),
+            ..Wanted::default()
         }
     }
 }

@@ -16,6 +16,8 @@ pub mod tap;
 mod tokens;
 
 mod alexnet;
+mod clip_resnet;
+mod clip_text;
 mod convnext;
 mod efficientnet;
 mod mbconv;
@@ -28,14 +30,16 @@ mod vit;
 
 use burn::Tensor;
 use burn::module::Module;
-use burn::tensor::{DType, Device};
+use burn::tensor::{DType, Device, Int, TensorData};
 
 use crate::error::{Error, Result};
 use layers::{Linears, Map, Tokens};
 use spec::{Group, Row, Variant, Weights};
 use tap::Tap;
 
+pub use clip_text::{ClipText, TextSpec};
 pub use head::HeadSpec;
+pub(crate) use head::unit_length;
 pub use network::values as host_values;
 pub use network::{Network, ParamInfo, frozen};
 pub(crate) use network::{is_buffer, layer_of, values};
@@ -73,6 +77,30 @@ impl Flow {
         match self {
             Flow::Flat(x) => x,
             _ => panic!("a group after the pooling received feature maps"),
+        }
+    }
+
+    /// Keeps some of the pictures.
+    pub fn select(self, pictures: &[usize]) -> Self {
+        let pick = |device: &Device| {
+            let at: Vec<i64> = pictures.iter().map(|i| *i as i64).collect();
+            Tensor::<1, Int>::from_data(TensorData::new(at, [pictures.len()]), device)
+        };
+        match self {
+            Flow::Map(map) => {
+                let x = map.into_nhwc();
+                let at = pick(&x.device());
+                Flow::Map(Map::from_nhwc(x.select(0, at)))
+            }
+            Flow::Tokens(tokens) => {
+                let (grid, x) = (tokens.grid(), tokens.into_tensor());
+                let at = pick(&x.device());
+                Flow::Tokens(Tokens::new(x.select(0, at), grid))
+            }
+            Flow::Flat(x) => {
+                let at = pick(&x.device());
+                Flow::Flat(x.select(0, at))
+            }
         }
     }
 
@@ -273,6 +301,7 @@ families! {
     ConvNext = convnext,
     ViT = vit,
     SwinV2 = swinv2,
+    ClipResNet = clip_resnet,
 }
 
 /// Lists every dialect a network's checkpoints may use, its own first.
