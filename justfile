@@ -46,6 +46,10 @@ bench:
 demo:
     cargo run --release -p headstart-cli -- demo
 
+# Tests and measures on this machine's NVIDIA card: docs/gpu.md.
+gpu:
+    benches/gpu.sh
+
 # Formats the sources.
 fmt:
     cargo fmt --all

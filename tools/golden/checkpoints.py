@@ -46,6 +46,9 @@ torch.save(state, OUT / "protocol4.pth", pickle_protocol=4)
 torch.save(torch.nn.DataParallel(net).state_dict(), OUT / "parallel.pth")
 torch.save(net, OUT / "module.pt")  # the whole object, as beginners save it
 torch.save(torch.optim.swa_utils.AveragedModel(net).state_dict(), OUT / "averaged.pth")
+torch.jit.script(net).save(OUT / "script.pt")  # programs with their weights: OpenAI's CLIP came so
+torch.jit.trace(net.eval(), torch.zeros(1, 3, 8, 8)).save(OUT / "traced.pt")
+net.train()
 
 # A training checkpoint of timm's shape: args, optimizer state, averaged weights beside the raw ones.
 optimizer = torch.optim.SGD(net.parameters(), lr=0.1, momentum=0.9)

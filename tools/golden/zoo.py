@@ -25,6 +25,11 @@ def resnet(name):
     return name, timm.create_model(name, num_classes=CLASSES), 3.0, (1, 3, 65, 97), "layer2", "layer2"
 
 
+def clip_resnet(name):
+    """Positions of the attention pooling are resampled to a grid that is not square."""
+    return name, timm.create_model(name, num_classes=CLASSES), 3.0, (1, 3, 64, 96), "stages.1", "stages.1"
+
+
 def convnext(name):
     return name, timm.create_model(name, num_classes=CLASSES), 3.0, (1, 3, 65, 97), "stages.1", "stages.1"
 
@@ -65,6 +70,7 @@ def committed():
     yield vit("deit3_small_patch16_224", (240, 64))
     # Shifted windows, maps that need padding, and maps smaller than a window.
     yield swin("swinv2_tiny_window8_256", (72, 104))
+    yield clip_resnet("resnet50_clip")
 
 
 def on_demand():
@@ -89,6 +95,8 @@ def on_demand():
     vits |= {f"vit_{size}_patch14_dinov2": (70, 98) for size in ("small", "base")}
     vits |= {f"vit_{name}_clip_224": (224, 224) for name in ("base_patch16", "base_patch32", "large_patch14")}
     vits |= {f"vit_base_patch{patch}_clip_quickgelu_224": (224, 224) for patch in (16, 32)}
+    vits |= {"vit_large_patch14_clip_quickgelu_224": (224, 224)}
+    yield "resnet101_clip", lambda: clip_resnet("resnet101_clip")
     for name, size in vits.items():
         yield name, lambda name=name, size=size: vit(name, size)
 

@@ -1,4 +1,5 @@
-//! Multi-head self-attention on packed queries, keys and values: softmax(q kᵀ · scale) v, head by head.
+//! Multi-head self-attention on packed queries, keys and values: softmax(q kᵀ · scale) v, head by head; a causal
+//! one lets each token see itself and those before it.
 //!
 //! A task is one head of one picture: it copies its q, k and v side by side, multiplies with the kernels of
 //! `conv`, and never holds more than its own `tokens × tokens` matrix (two in the backward pass). The
@@ -23,6 +24,8 @@ pub struct AttentionShape {
     pub heads: usize,
     /// Floats of a head's query, key and value.
     pub dim: usize,
+    /// Whether a token sees none after it.
+    pub causal: bool,
 }
 
 impl AttentionShape {
@@ -42,6 +45,14 @@ impl AttentionShape {
 
     fn square(&self) -> usize {
         self.tokens * self.tokens
+    }
+
+    /// Takes what a token must not see out of its row of logits.
+    #[inline(always)]
+    fn mask(&self, token: usize, logits: &mut [f32]) {
+        if self.causal {
+            logits[token + 1..].fill(f32::NEG_INFINITY);
+        }
     }
 }
 
@@ -79,7 +90,9 @@ fn forward_at(level: Level, s: &AttentionShape, scale: f32, qkv: &[f32], y: &mut
                         level,
                         #[inline(always)]
                         |fma| {
-                            for (row, factor) in p.chunks_exact_mut(t).zip(factors.iter_mut()) {
+                            let rows = p.chunks_exact_mut(t).zip(factors.iter_mut());
+                            for (token, (row, factor)) in rows.enumerate() {
+                                s.mask(token, row);
                                 let max = max(row);
                                 *factor = 1.0 / exp_all(fma, row, max);
                             }
@@ -129,7 +142,9 @@ fn backward_at(level: Level, s: &AttentionShape, scale: f32, qkv: &[f32], dy: &[
                     level,
                     #[inline(always)]
                     |fma| {
-                        for (p, dp) in p.chunks_exact_mut(t).zip(dp.chunks_exact_mut(t)) {
+                        let rows = p.chunks_exact_mut(t).zip(dp.chunks_exact_mut(t));
+                        for (token, (p, dp)) in rows.enumerate() {
+                            s.mask(token, p);
                             let max = max(p);
                             let factor = 1.0 / exp_all(fma, p, max);
                             let sum = scaled_dot(factor, p, dp);
@@ -197,7 +212,8 @@ mod tests {
                 let dyf = |i: usize, e: usize| f64::from(dy[(n * t + i) * c + h * d + e]);
                 for i in 0..t {
                     let dot = |j| (0..d).map(|e| get(0, i, e) * get(1, j, e)).sum::<f64>() * f64::from(scale);
-                    let logits: Vec<f64> = (0..t).map(dot).collect();
+                    let seen = |j: usize| if s.causal && j > i { f64::NEG_INFINITY } else { dot(j) };
+                    let logits: Vec<f64> = (0..t).map(seen).collect();
                     let most = logits.iter().fold(f64::MIN, |m, v| m.max(*v));
                     let e: Vec<f64> = logits.iter().map(|v| (v - most).exp()).collect();
                     let sum: f64 = e.iter().sum();
@@ -223,10 +239,17 @@ mod tests {
     #[test]
     fn matches_f64_at_every_level() {
         for level in Level::available() {
-            for (n, tokens, heads, dim) in
-                [(1, 1, 1, 1), (2, 5, 3, 4), (1, 17, 2, 33), (2, 50, 3, 64), (0, 3, 1, 2)]
-            {
-                let s = AttentionShape { n, tokens, heads, dim };
+            for (n, tokens, heads, dim, causal) in [
+                (1, 1, 1, 1, false),
+                (2, 5, 3, 4, false),
+                (1, 17, 2, 33, false),
+                (2, 50, 3, 64, false),
+                (0, 3, 1, 2, false),
+                (1, 1, 1, 1, true),
+                (2, 33, 3, 7, true),
+                (1, 77, 2, 64, true),
+            ] {
+                let s = AttentionShape { n, tokens, heads, dim, causal };
                 let qkv: Vec<f32> = noise(1, 3 * s.y_len()).iter().map(|v| v * 1.5).collect();
                 let dy = noise(2, s.y_len());
                 let scale = (dim as f32).powf(-0.5);

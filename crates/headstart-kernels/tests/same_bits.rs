@@ -120,7 +120,7 @@ fn at_any_thread_count() {
         [dx, dgamma, dbeta].concat()
     });
     same("attention", || {
-        let shape = attention::AttentionShape { n: 3, tokens: 50, heads: 5, dim: 20 };
+        let shape = attention::AttentionShape { n: 3, tokens: 50, heads: 5, dim: 20, causal: false };
         let qkv = values(3 * shape.y_len(), 5);
         let (mut y, mut dqkv) = (vec![0.0; shape.y_len()], vec![0.0; qkv.len()]);
         attention::forward(&shape, 0.2, &qkv, &mut y);

@@ -6,9 +6,10 @@ use burn::Tensor;
 use burn::module::Module;
 use burn::tensor::{Device, TensorData};
 
+use crate::device::{check_precision, wait_for};
 use crate::error::{Error, Result};
 use crate::fast::Precision;
-use crate::models::layers::Map;
+use crate::models::layers::{Map, is_cpu};
 use crate::models::tap::Tap;
 use crate::models::{Flow, ModelOptions, Network, frozen, host_values};
 use crate::rng::Rng;
@@ -39,13 +40,23 @@ impl Bench {
         size: usize,
         embed: bool,
         precision: Precision,
+        device: &Device,
     ) -> Result<Self> {
-        let device = Device::flex();
-        let network = Network::new(model, &ModelOptions::new(CLASSES), &device)?.init(0);
+        check_precision(device, precision)?;
+        let network = Network::new(model, &ModelOptions::new(CLASSES), &Device::flex())?.init(0);
         network.check_size(size, size)?;
-        let network = frozen(&network);
+        let network = frozen(&network).on(device);
         let groups = network.groups().len() - usize::from(embed);
-        let x = noise(batch, size, &device);
+        let x = noise(batch, size, device);
+        if !is_cpu(device) {
+            let run = move || {
+                let input = Flow::Map(Map::from_nhwc(x.clone()));
+                let input = if precision == Precision::Bf16 { input.half() } else { input };
+                host_values(&network.run(0..groups, input, &mut Tap::off()).flat());
+                Ok(Laps::new())
+            };
+            return Ok(Self { run: Box::new(run), pictures: batch });
+        }
         if precision != Precision::F32 {
             let mut prefix = Prefix::narrow(&network, groups, precision);
             let pictures = host_values(&x);
@@ -66,9 +77,17 @@ impl Bench {
     }
 
     /// A step of SGD with momentum on the whole network, BatchNorm on batch statistics; in f32, or on bf16 maps.
-    pub fn step(model: &str, batch: usize, size: usize, precision: Precision) -> Result<Self> {
+    pub fn step(
+        model: &str,
+        batch: usize,
+        size: usize,
+        precision: Precision,
+        device: &Device,
+    ) -> Result<Self> {
+        check_precision(device, precision)?;
         let network = Network::new(model, &ModelOptions::new(CLASSES), &Device::flex())?.init(0);
         network.check_size(size, size)?;
+        let network = network.on(device);
         let half = precision == Precision::Bf16 && network.trains_half(0);
         if precision != Precision::F32 && !half {
             return Err(Error::BadRecipe {
@@ -80,7 +99,8 @@ impl Bench {
         let set = groups::resolve(&["all".to_string()], BatchNormPolicy::Train, &network)?;
         let mut network = Some(groups::apply(&set, network.train()));
         let mut optimizer = Optimizer::new(OptimizerSpec::Sgd { momentum: 0.9, weight_decay: 1e-4 });
-        let x = noise(batch, size, &Device::flex().autodiff());
+        let x = noise(batch, size, &device.clone().autodiff());
+        let device = device.clone();
         let labels: Vec<usize> = (0..batch).map(|i| i * 37 % CLASSES).collect();
         let run = move || {
             let lesson = Lesson {
@@ -93,6 +113,7 @@ impl Bench {
             };
             let before = network.take().expect("put back after each run");
             network = Some(step(before, lesson, &mut optimizer, &|_| 1e-3, None).0);
+            wait_for(&device)?;
             Ok(Laps::new())
         };
         Ok(Self { run: Box::new(run), pictures: batch })

@@ -2,8 +2,6 @@
 
 use std::path::PathBuf;
 
-use burn::tensor::Device;
-
 use crate::audit::Audit;
 use crate::data::Dataset;
 use crate::error::Result;
@@ -173,7 +171,7 @@ fn add_maps(network: &Network, val: &Photos, gallery: &mut Gallery) -> Result<()
         let batch = val.shuffled(&[shown.picture], 1, 0).next().expect("one picture")?;
         let x = burn::tensor::TensorData::new(batch.x, [1, batch.h, batch.w, 3]);
         let mut tap = Tap::keep(&[&last]);
-        let x = Map::from_nhwc(burn::Tensor::from_data(x, &Device::flex()));
+        let x = Map::from_nhwc(burn::Tensor::from_data(x, &network.device()));
         let logits = values(&network.forward(x, &mut tap));
         let Some(map) = tap.values(&last) else { return Ok(()) };
         let [_, channels, height, width] = map.dims();
@@ -202,6 +200,8 @@ fn class_map(map: &[f32], weights: &[f32], height: usize, width: usize) -> Class
 
 #[cfg(test)]
 mod tests {
+    use burn::tensor::Device;
+
     use super::*;
     use crate::metrics::Confusion;
     use crate::models::ModelOptions;

@@ -1,9 +1,10 @@
 //! Weights meet network: which tensors fit, under which dialect's names, and what is left over.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 
 use crate::error::{Error, Result};
-use crate::models::{Dialect, Network};
+use crate::models::spec::Row;
+use crate::models::{Dialect, Network, is_buffer, rows};
 use crate::weights::{LoadReport, Misshapen, StateDict, looks_like};
 
 /// What may stay unfilled.
@@ -92,11 +93,34 @@ fn best_dialect(network: &Network, dict: &StateDict) -> Dialect {
     best.1
 }
 
+/// Names the networks with exactly as many parameters as the weights, whatever the number of classes.
+pub fn fitting(dict: &StateDict) -> Vec<&'static str> {
+    let learned = |name: &str| !is_buffer(name) && !name.ends_with("relative_coords_table");
+    let kept = || dict.iter().filter(|(name, entry)| entry.dtype.is_float() && learned(name));
+    let total: usize = kept().map(|(_, entry)| entry.numel()).sum();
+    // A classifier is a matrix, or a convolution of one by one; which one does not matter.
+    let matrices: BTreeSet<(usize, usize)> = kept()
+        .filter(|(_, e)| e.shape.len() >= 2 && e.numel() == e.shape[0] * e.shape[1])
+        .map(|(_, e)| (e.shape[1], e.shape[0]))
+        .collect();
+    let fits = |row: &Row| {
+        let classes = matrices.range((row.num_features, 0)..=(row.num_features, usize::MAX)).map(|m| m.1);
+        classes
+            .into_iter()
+            .any(|n| total + 1000 * (row.num_features + 1) == row.params + n * (row.num_features + 1))
+    };
+    rows().into_iter().filter(|row| fits(row)).map(|row| row.name).collect()
+}
+
 fn mismatch(network: &Network, dict: &StateDict, report: &LoadReport) -> Error {
     let model = network.row().name;
-    let hint = match looks_like(dict) {
+    let hint = match (looks_like(dict), &fitting(dict)[..]) {
+        (family, [first, ..]) if *first != model => {
+            let family = family.map_or(String::new(), |f| format!(" look like {f} and"));
+            format!("these weights{family} have as many parameters as {first}: `--model {first}`")
+        }
         // "ResNet-D (timm names)" starts with the family's name; rows are spelled in small letters.
-        Some(family) if !family.to_lowercase().split(' ').next().is_some_and(|f| model.contains(f)) => {
+        (Some(family), _) if !family.to_lowercase().split(' ').next().is_some_and(|f| model.contains(f)) => {
             format!("these weights look like {family}; choose the network with `--model`")
         }
         _ => format!("`headstart describe {model}` lists the names and shapes it expects"),

@@ -2,25 +2,27 @@
 
 mod phases;
 mod receipt;
+mod selection;
+mod unlabeled;
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::audit::Audit;
 use crate::bundle::Contents;
-use crate::data::{Dataset, OnUnreadable, Sample, Split, SplitConfig, Unreadable, inspect_files};
+use crate::clip::{HeadPlan, with_head};
+use crate::data::{Sample, Split, Unreadable};
+use crate::device;
 use crate::error::{Error, Result};
 use crate::evidence::{Evidence, kept_bits};
 use crate::fast::Precision;
 use crate::image::Pipeline;
 use crate::metrics::{accuracy, calibration, confusion::Confusion, interval};
-use crate::models::{HeadSpec, Network};
+use crate::models::Network;
 use crate::scored::{Scored, scored};
 use crate::sources::Backbone;
-use crate::task::TaskSpec;
 use crate::train::fit::logits;
 use crate::train::objective::suit;
 use crate::train::observer::{EpochRecord, Event, Observer};
@@ -29,30 +31,26 @@ use crate::train::reinit::reinit;
 use crate::train::tensorboard::Board;
 use crate::train::views::Views;
 use crate::train::{Job, Photos, Recipe, fit, memory};
-use phases::{check_phases, freeze};
+use phases::{check_phases, check_semi, freeze};
 use receipt::{weights_hash, write_log};
+pub use selection::{Opened, Selection};
+pub use unlabeled::Unlabeled;
 
 /// What to do.
 #[derive(Debug)]
 pub struct Request {
-    /// Folder or manifest.
-    pub data: PathBuf,
-    /// What the photos are labelled for, where that is not left to a manifest's columns.
-    pub task: TaskSpec,
+    /// Which photos.
+    pub photos: Selection,
+    /// The same where they are open already.
+    pub opened: Option<Opened>,
     /// The plan, not resolved yet.
     pub recipe: Recipe,
     /// Groups or patterns frozen in every phase.
     pub freeze: Vec<String>,
-    /// Share set aside when the data has no validation part.
-    pub val_share: f64,
     /// Run folder.
     pub out: PathBuf,
     /// Whether to go on from the run folder's checkpoint.
     pub resume: bool,
-    /// Whether unreadable photos are an error.
-    pub strict: bool,
-    /// A list of files to leave out.
-    pub exclude: Option<PathBuf>,
     /// How often to save within an epoch; `None` saves after each epoch only.
     pub checkpoint_every: Option<Duration>,
     /// Why the recipe was chosen, for the receipt, where a measurement chose it.
@@ -194,46 +192,32 @@ pub fn run(request: Request, backbone: &Backbone, observer: &mut dyn Observer) -
     }
     // A place that cannot be written to shows before the work.
     fs::create_dir_all(&out).map_err(Error::write(&out))?;
-    let config = SplitConfig {
-        val_frac: request.val_share as f32,
-        seed: request.recipe.seed,
-        file: Some(out.join("split.csv")),
-        ..Default::default()
+    let opened = match request.opened {
+        Some(opened) => opened,
+        None => request.photos.open()?,
     };
-    let mut data = Dataset::open_as(&request.data, &config, &request.task)?;
-    let refuse = if request.strict { OnUnreadable::Refuse } else { OnUnreadable::LeaveOut };
-    let excluded = data.exclude_list(request.exclude.as_deref())?;
-    let (unreadable, seen) = inspect_files(&mut data, refuse, &|_, _| {})?;
-    let audit = Audit::of_dataset(&data, seen, &unreadable);
-    if data.val.is_empty() {
-        return Err(nothing_to_validate(&request.data, config.file.as_deref()));
-    }
+    let Opened { data, unreadable, excluded, unlabeled, audit, notes: found } = opened;
     let why = request.advice.as_ref().and_then(|a| a["why"].as_str().map(String::from));
-    let mut notes: Vec<String> = why.into_iter().chain(data.notes.iter().cloned()).collect();
-    notes.push(audit.line());
-    if let Some(list) = request.exclude.as_deref().filter(|_| !excluded.is_empty()) {
-        notes.push(format!("left out {} pictures by `{}`", excluded.len(), list.display()));
-    }
-    for bad in &unreadable {
-        notes.push(format!("left out `{}`: {}", bad.path.display(), bad.reason));
-    }
+    let mut notes: Vec<String> = why.into_iter().chain(found).collect();
     let classes = data.classes.names().to_vec();
 
     let mut recipe = request.recipe;
     recipe.resolve(&backbone.input);
+    device::check_precision(backbone.device(), recipe.precision)?;
     suit(&mut recipe, data.task)?;
-    let head: HeadSpec = recipe.head.parse()?;
+    let head: HeadPlan = recipe.head.parse()?;
     let network = if recipe.pretrained {
-        let (network, report) = backbone.with_new_head(classes.len(), head, recipe.seed)?;
+        let (network, report) = with_head(backbone, &classes, head, recipe.seed)?;
         notes.extend(report.notes);
         network
     } else {
-        backbone.random(classes.len(), head, recipe.seed)?
+        backbone.random(classes.len(), head.layers()?, recipe.seed)?
     };
     let network = reinit(network, &recipe.reinit, recipe.seed)?;
     recipe.expand(&network)?;
     freeze(&mut recipe, &request.freeze, &network)?;
     check_phases(&recipe, &network)?;
+    check_semi(&recipe, !unlabeled.is_empty())?;
     for note in &notes {
         observer.event(Event::Note(note));
     }
@@ -244,6 +228,8 @@ pub fn run(request: Request, backbone: &Backbone, observer: &mut dyn Observer) -
         Ok::<_, Error>(set.with_truth(data.truth(split, &scales)))
     };
     let (train, val) = (part(Split::Train, &recipe.train)?, part(Split::Val, &recipe.eval)?);
+    let without = unlabeled::photos(&unlabeled, &data.root, &recipe)?;
+    let digest = without.as_ref().map_or(digest.clone(), |set| format!("{digest} {}", set.weak.key()));
     let trainable = recipe.phases.iter().map(|phase| phase.trainable_parameters(&network));
     let trainable = trainable.collect::<Result<Vec<_>>>()?;
     recipe.views = Views::Count(recipe.views.count(train.len()));
@@ -255,6 +241,7 @@ pub fn run(request: Request, backbone: &Backbone, observer: &mut dyn Observer) -
         recipe: &recipe,
         train: &train,
         val: &val,
+        unlabeled: without.as_ref(),
         key: key(&recipe, &digest, &network),
         checkpoint: Some(checkpoint.clone()),
         resume: request.resume,
@@ -298,12 +285,13 @@ pub fn run(request: Request, backbone: &Backbone, observer: &mut dyn Observer) -
         "model": backbone.row.name,
         "weights": if recipe.pretrained { backbone.origin.as_str() } else { "random" },
         "data_sha256": digest,
-        "pictures": {"train": train.len(), "val": val.len(), "unreadable": unreadable.len(), "excluded": excluded.len()},
+        "pictures": {"train": train.len(), "val": val.len(), "unreadable": unreadable.len(), "excluded": excluded.len(), "unlabeled": unlabeled.len()},
         "classes": audit.classes,
         "tensors_equal_to_source": frozen,
         "trainable_parameters": trainable,
         "seed": recipe.seed,
         "cores": std::thread::available_parallelism().map_or(1, usize::from),
+        "device": device::describe(backbone.device()),
         "advice": request.advice,
         "weights_sha256": weights_hash(backbone, recipe.pretrained)?,
         "seconds": seconds,
@@ -340,17 +328,6 @@ pub fn run(request: Request, backbone: &Backbone, observer: &mut dyn Observer) -
         seconds,
         recipe,
     })
-}
-
-fn nothing_to_validate(data: &Path, split: Option<&Path>) -> Error {
-    let saved = split.filter(|file| file.exists()).map_or(String::new(), |file| {
-        format!(", or delete `{}` to divide the pictures anew", file.display())
-    });
-    Error::BadData {
-        place: data.display().to_string(),
-        what: "no readable picture to validate on".into(),
-        hint: format!("give every class two pictures, or put some into `val/<class>/`{saved}"),
-    }
 }
 
 /// Scales the rates of the last phase so that its highest becomes `lr`.

@@ -1,5 +1,7 @@
 //! From what a user names to a network with weights: `--model`, `--weights`, and their defaults.
 
+mod clip;
+
 use std::path::{Path, PathBuf};
 
 use burn::tensor::Device;
@@ -13,6 +15,9 @@ use crate::weights::{
     self, Cache, Env, HubRepo, LoadReport, Lookup, Progress, Source, StateDict, TimmConfig, looks_like,
     safetensors,
 };
+
+pub(crate) use clip::no_text;
+pub use clip::{TextWeights, TextWish};
 
 /// The backbone inside this program: `headstart_nano`, pretrained on formulas.
 const EMBEDDED: &[u8] = include_bytes!("../assets/headstart_nano.safetensors");
@@ -34,6 +39,8 @@ pub struct Wanted {
     pub size: Option<usize>,
     /// Overrides the resampling filter: `bilinear` or `bicubic`.
     pub interpolation: Option<String>,
+    /// Whether CLIP's text tower is wanted too.
+    pub text: TextWish,
 }
 
 /// A network's identity with its weights in memory.
@@ -47,19 +54,34 @@ pub struct Backbone {
     pub weights: StateDict,
     /// Where they came from, in words.
     pub origin: String,
+    /// CLIP's text tower, where the weights have one.
+    pub text: Option<TextWeights>,
     pad_type: Option<PadType>,
     bn_eps: Option<f64>,
+    device: Device,
 }
 
 impl Backbone {
+    /// Puts the networks made of it on a device; the CPU if nothing is said.
+    pub fn on(self, device: &Device) -> Self {
+        Self { device: device.clone(), ..self }
+    }
+
+    /// Returns the device its networks are on.
+    pub fn device(&self) -> &Device {
+        &self.device
+    }
+
     /// Resolves, downloads if need be, and reads.
     pub fn open(wanted: &Wanted, progress: &mut dyn Progress) -> Result<Self> {
         let cache = Cache::new(Env::from_process());
+        let text = wanted.text;
         let mut found = match (&wanted.weights, &wanted.model) {
-            (None, None) => Self::registered(EMBEDDED_MODEL, &cache, progress)?,
-            (None, Some(name)) => Self::named(name, None, &cache, progress)?,
-            (Some(weights), model) => Self::named(weights, model.as_deref(), &cache, progress)?,
+            (None, None) => Self::registered(EMBEDDED_MODEL, text, &cache, progress)?,
+            (None, Some(name)) => Self::named(name, None, text, &cache, progress)?,
+            (Some(weights), model) => Self::named(weights, model.as_deref(), text, &cache, progress)?,
         };
+        found.check_text(text)?;
         found.adjust(wanted)?;
         Ok(found)
     }
@@ -72,7 +94,7 @@ impl Backbone {
         }
         let mut env = Env::from_process();
         env.offline = Some("HF_HUB_OFFLINE".into());
-        let mut found = match Self::registered("resnet18", &Cache::new(env), progress) {
+        let mut found = match Self::registered("resnet18", TextWish::None, &Cache::new(env), progress) {
             Ok(cached) => cached,
             Err(_) => return Self::open(wanted, progress),
         };
@@ -89,16 +111,24 @@ impl Backbone {
             });
         }
         let (row, weights) = models::find(wanted.model.as_deref().unwrap_or(EMBEDDED_MODEL))?;
-        let mut found = Self {
-            row,
-            input: weights.map_or(row.input, |w| w.input),
-            weights: StateDict::default(),
-            origin: format!("{}, random weights", row.name),
-            pad_type: None,
-            bn_eps: None,
-        };
+        let mut found = Self::of(row, StateDict::default(), &format!("{}, random weights", row.name));
+        found.input = weights.map_or(row.input, |w| w.input);
         found.adjust(wanted)?;
         Ok(found)
+    }
+
+    /// A network of the zoo with these weights and its own preprocessing.
+    pub(crate) fn of(row: &'static Row, weights: StateDict, origin: &str) -> Self {
+        Self {
+            row,
+            input: row.input,
+            weights,
+            origin: origin.to_string(),
+            text: None,
+            pad_type: None,
+            bn_eps: None,
+            device: Device::flex(),
+        }
     }
 
     /// Applies what the user overrides.
@@ -124,10 +154,16 @@ impl Backbone {
         Ok(())
     }
 
-    fn named(text: &str, model: Option<&str>, cache: &Cache, progress: &mut dyn Progress) -> Result<Self> {
-        let source = Source::parse(text)?;
+    fn named(
+        name: &str,
+        model: Option<&str>,
+        text: TextWish,
+        cache: &Cache,
+        progress: &mut dyn Progress,
+    ) -> Result<Self> {
+        let source = Source::parse(name)?;
         if let Source::Registry(name) = &source {
-            let found = Self::registered(name, cache, progress)?;
+            let found = Self::registered(name, text, cache, progress)?;
             return match model.map(models::find).transpose()? {
                 Some((row, _)) if row.name != found.row.name => Err(Error::BadModel {
                     what: format!("`--model {}` and `--weights {name}` name different networks", row.name),
@@ -136,15 +172,30 @@ impl Backbone {
                 _ => Ok(found),
             };
         }
-        let config = match &source {
-            Source::LocalDir(folder) => read_config(&folder.join("config.json"))?,
-            Source::File(path) => read_config(&path.with_file_name("config.json"))?,
-            Source::Hub(repo) => cache.hub_config(repo, Lookup::CacheFirst, progress)?,
-            _ => None,
+        let path = match clip::whole_file(&source, text, cache, progress)? {
+            Some(path) => path,
+            None => cache.fetch(&source, Lookup::CacheFirst, progress)?,
         };
-        let path = cache.fetch(&source, Lookup::CacheFirst, progress)?;
-        let weights = weights::read(&path)?;
-        Self::described(weights, model, config, text)
+        match weights::clip::split(weights::read(&path)?)? {
+            Ok(towers) => clip::backbone(towers, model, &clip::config(&source, cache, progress)?, name),
+            Err(weights) => {
+                let config = match &source {
+                    Source::LocalDir(folder) => read_config(&folder.join("config.json"))?,
+                    Source::File(path) => read_config(&path.with_file_name("config.json"))?,
+                    Source::Hub(repo) => cache.hub_config(repo, Lookup::CacheFirst, progress)?,
+                    _ => None,
+                };
+                Self::described(weights, model, config, name)
+            }
+        }
+    }
+
+    /// Puts weights in memory and a network's name together.
+    pub fn from_weights(weights: StateDict, model: &str) -> Result<Self> {
+        match weights::clip::split(weights)? {
+            Ok(towers) => clip::backbone(towers, Some(model), &clip::ClipConfig::default(), model),
+            Err(weights) => Self::described(weights, Some(model), None, model),
+        }
     }
 
     /// Puts weights, an explicit model name and timm's description together.
@@ -160,8 +211,7 @@ impl Backbone {
             (None, None) => return Err(unnamed(&weights)),
         };
         let (row, _) = models::find(&name)?;
-        let mut found =
-            Self { row, input: row.input, weights, origin: origin.to_string(), pad_type: None, bn_eps: None };
+        let mut found = Self::of(row, weights, origin);
         if let Some(config) = config {
             found.take_config(&config)?;
         }
@@ -188,18 +238,29 @@ impl Backbone {
         Ok(())
     }
 
-    fn registered(name: &str, cache: &Cache, progress: &mut dyn Progress) -> Result<Self> {
+    fn registered(name: &str, text: TextWish, cache: &Cache, progress: &mut dyn Progress) -> Result<Self> {
         let (row, weights) = models::find(name)?;
         let entry = weights.ok_or_else(|| Error::BadModel {
             what: format!("no published weights are known for {}", row.name),
             hint: "give a file with `--weights FILE`, or train it with `--recipe scratch`".into(),
         })?;
-        let dict = match entry.place {
-            Place::Embedded => safetensors::read_bytes(EMBEDDED, Path::new("the built-in backbone"))?,
-            place => weights::read(&fetch(place, cache, Lookup::CacheFirst, progress)?)?,
+        let whole = match entry.place {
+            Place::Hub(repo) => clip::whole_file(&clip::hub_source(repo)?, text, cache, progress)?,
+            _ => None,
+        };
+        let dict = match (whole, entry.place) {
+            (Some(path), _) => weights::read(&path)?,
+            (_, Place::Embedded) => safetensors::read_bytes(EMBEDDED, Path::new("the built-in backbone"))?,
+            (_, place) => weights::read(&fetch(place, cache, Lookup::CacheFirst, progress)?)?,
         };
         let origin = format!("{}.{}", row.name, entry.tag);
-        Ok(Self { row, input: entry.input, weights: dict, origin, pad_type: None, bn_eps: None })
+        let (weights, text) = match weights::clip::split(dict)? {
+            Ok(towers) => (towers.image, towers.text),
+            Err(weights) => (weights, None),
+        };
+        let mut found = Self { input: entry.input, ..Self::of(row, weights, &origin) };
+        found.take_text(text, None);
+        Ok(found)
     }
 
     /// Returns the options of a network with this backbone.
@@ -214,12 +275,16 @@ impl Backbone {
         head: HeadSpec,
         seed: u64,
     ) -> Result<(Network, LoadReport)> {
-        let network = self.random(num_classes, head, seed)?;
-        pretrained::load(network, &self.weights, HeadRule::Replace)
+        self.load(self.drawn(num_classes, head, seed)?, HeadRule::Replace)
     }
 
     /// Builds the network with all weights drawn from `seed`.
     pub fn random(&self, num_classes: usize, head: HeadSpec, seed: u64) -> Result<Network> {
+        Ok(self.drawn(num_classes, head, seed)?.on(&self.device))
+    }
+
+    /// Draws on the CPU, whatever the device.
+    fn drawn(&self, num_classes: usize, head: HeadSpec, seed: u64) -> Result<Network> {
         let options = self.options(num_classes, head);
         let network = Network::new(self.row.name, &options, &Device::flex())?;
         network.check_size(self.input.size, self.input.size)?;
@@ -239,8 +304,12 @@ impl Backbone {
             reason: format!("it has no classifier (`{classifier}.weight`)"),
             hint: "train one with `headstart fit`".into(),
         })?;
-        let network = self.random(found.shape[0], HeadSpec::linear(), 0)?;
-        pretrained::load(network, &self.weights, HeadRule::Keep)
+        self.load(self.drawn(found.shape[0], HeadSpec::linear(), 0)?, HeadRule::Keep)
+    }
+
+    fn load(&self, network: Network, rule: HeadRule) -> Result<(Network, LoadReport)> {
+        let (network, report) = pretrained::load(network, &self.weights, rule)?;
+        Ok((network.on(&self.device), report))
     }
 }
 
@@ -278,11 +347,14 @@ fn read_config(path: &Path) -> Result<Option<TimmConfig>> {
 fn unnamed(weights: &StateDict) -> Error {
     Error::BadModel {
         what: format!("`{}` does not say which network it belongs to", weights.source.display()),
-        hint: match looks_like(weights) {
-            Some(family) => {
+        hint: match (&pretrained::fitting(weights)[..], looks_like(weights)) {
+            ([first, ..], _) => {
+                format!("it has as many parameters as {first}: add `--model {first}`")
+            }
+            ([], Some(family)) => {
                 format!("the names look like {family}: add `--model NAME`; `headstart models` lists them")
             }
-            None => "add `--model NAME`; `headstart models` lists them".into(),
+            ([], None) => "add `--model NAME`; `headstart models` lists them".into(),
         },
     }
 }

@@ -8,11 +8,11 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use crate::data::Few;
 use crate::error::{Error, Result};
 use crate::scored::Scored;
-use crate::session::{self, Request};
+use crate::session::{self, Request, Selection, Unlabeled};
 use crate::sources::Backbone;
-use crate::task::TaskSpec;
 use crate::train::Recipe;
 use crate::train::observer::{Event, Observer};
 
@@ -27,6 +27,8 @@ pub struct Study {
     pub seeds: Vec<u64>,
     /// Share set aside where the data has no validation part.
     pub val_share: f64,
+    /// How many training photos keep their label, a line of the table for each; `None` is all.
+    pub few: Vec<Option<Few>>,
     /// Folder of the study.
     pub out: PathBuf,
 }
@@ -42,6 +44,9 @@ pub struct Row {
     pub size: usize,
     /// Name of the recipe.
     pub recipe: String,
+    /// How many training photos kept their label, in words; all where nothing is said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub few: Option<String>,
     /// Seed.
     pub seed: u64,
     /// Training pictures.
@@ -55,7 +60,8 @@ pub struct Row {
 impl Row {
     /// Whether both are the same fit, whatever came of it.
     fn repeats(&self, other: &Self) -> bool {
-        let fit = |r: &Self| (r.photos.clone(), r.network.clone(), r.size, r.recipe.clone(), r.seed);
+        let fit =
+            |r: &Self| (r.photos.clone(), r.network.clone(), r.size, r.recipe.clone(), r.few.clone(), r.seed);
         fit(self) == fit(other)
     }
 }
@@ -65,21 +71,28 @@ pub fn run(study: &Study, backbone: &Backbone, observer: &mut dyn Observer) -> R
     fs::create_dir_all(&study.out).map_err(Error::write(&study.out))?;
     let log = study.out.join("study.jsonl");
     let mut rows = read(&log)?;
-    let fits = || {
-        study.data.iter().flat_map(|data| {
-            study
-                .recipes
-                .iter()
-                .flat_map(move |recipe| study.seeds.iter().map(move |seed| (data, recipe, *seed)))
-        })
-    };
-    let count = fits().count();
-    for (at, (data, (name, recipe), seed)) in fits().enumerate() {
+    let all = [None];
+    let few = if study.few.is_empty() { &all[..] } else { &study.few };
+    let mut fits = Vec::new();
+    for data in &study.data {
+        for few in few {
+            for recipe in &study.recipes {
+                // Pictures without labels are those that lost theirs.
+                let semi = recipe.1.phases.iter().any(|phase| phase.semi.is_some());
+                if !semi || few.is_some() {
+                    fits.extend(study.seeds.iter().map(|seed| (data, *few, recipe, *seed, semi)));
+                }
+            }
+        }
+    }
+    let count = fits.len();
+    for (at, (data, few, (name, recipe), seed, semi)) in fits.into_iter().enumerate() {
         let mut row = Row {
             photos: data.file_stem().unwrap_or(data.as_os_str()).to_string_lossy().into_owned(),
             network: format!("{} ({})", backbone.row.name, backbone.origin),
             size: backbone.input.size,
             recipe: name.clone(),
+            few: few.map(|few| few.to_string()),
             seed,
             pictures: 0,
             top1: 0.0,
@@ -92,16 +105,20 @@ pub fn run(study: &Study, backbone: &Backbone, observer: &mut dyn Observer) -> R
         observer.event(Event::Note(&what));
         let folder = study.out.join("fit");
         let request = Request {
-            data: data.clone(),
+            photos: Selection {
+                val_share: study.val_share,
+                seed,
+                split: Some(folder.join("split.csv")),
+                few,
+                unlabeled: semi.then_some(Unlabeled::Rest),
+                ..Selection::of(data)
+            },
+            opened: None,
             recipe: Recipe { seed, ..recipe.clone() },
             freeze: vec![],
-            val_share: study.val_share,
             out: folder.clone(),
             resume: false,
-            strict: false,
             advice: None,
-            task: TaskSpec::default(),
-            exclude: None,
             checkpoint_every: None,
         };
         let report = session::run(request, backbone, observer).map_err(|e| e.within(&what))?;
@@ -208,7 +225,7 @@ mod tests {
     fn row(photos: &str, recipe: &str, seed: u64, top1: f64) -> Row {
         let (photos, recipe) = (photos.to_string(), recipe.to_string());
         let network = "net (random)".to_string();
-        Row { photos, network, size: 64, recipe, seed, pictures: 100, top1, seconds: 2.0 }
+        Row { photos, network, size: 64, recipe, few: None, seed, pictures: 100, top1, seconds: 2.0 }
     }
 
     #[test]

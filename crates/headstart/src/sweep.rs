@@ -2,9 +2,10 @@
 
 use std::path::Path;
 
+use crate::clip::{HeadPlan, with_head};
 use crate::data::{Dataset, OnUnreadable, Split, SplitConfig, check_files};
+use crate::device::check_precision;
 use crate::error::Result;
-use crate::models::HeadSpec;
 use crate::session::photos;
 use crate::sources::Backbone;
 use crate::task::TaskSpec;
@@ -31,11 +32,12 @@ pub fn sweep(
     let mut data = Dataset::open_as(data, &config, task)?;
     check_files(&mut data, OnUnreadable::LeaveOut, &|_, _| {})?;
     recipe.resolve(&backbone.input);
+    check_precision(backbone.device(), recipe.precision)?;
     suit(&mut recipe, data.task)?;
-    let (classes, head): (usize, HeadSpec) = (data.classes.names().len(), recipe.head.parse()?);
+    let (classes, head): (_, HeadPlan) = (data.classes.names(), recipe.head.parse()?);
     let network = match recipe.pretrained {
-        true => backbone.with_new_head(classes, head, recipe.seed)?.0,
-        false => backbone.random(classes, head, recipe.seed)?,
+        true => with_head(backbone, classes, head, recipe.seed)?.0,
+        false => backbone.random(classes.len(), head.layers()?, recipe.seed)?,
     };
     let network = crate::train::reinit::reinit(network, &recipe.reinit, recipe.seed)?;
     let train =
@@ -46,6 +48,7 @@ pub fn sweep(
         recipe: &recipe,
         train: &train,
         val: &val,
+        unlabeled: None,
         key: String::new(),
         checkpoint: None,
         resume: false,

@@ -66,6 +66,14 @@ fn training_checkpoints_are_unwrapped_and_say_so() {
 }
 
 #[test]
+fn the_weights_of_a_torchscript_program_are_read_and_the_program_left_alone() {
+    for file in ["script.pt", "traced.pt"] {
+        let dict = check(file, "tiny");
+        assert_eq!(dict.notes, [""; 0], "{file}");
+    }
+}
+
+#[test]
 fn types_and_strides_are_read_bit_for_bit() {
     check("odd_zip.pth", "odd");
     let legacy = weights::read(&fixture("odd_legacy.pth")).unwrap();

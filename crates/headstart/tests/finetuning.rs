@@ -50,6 +50,7 @@ impl Setup {
             recipe,
             train: &part(&data.train, &recipe.train, "train"),
             val: &part(&data.val, &recipe.eval, "val"),
+            unlabeled: None,
             key: "test".into(),
             checkpoint: checkpoint.map(|name| root.join(name)),
             resume,

@@ -89,6 +89,11 @@ fn swins_agree_with_timm() {
 }
 
 #[test]
+fn clip_s_resnet_agrees_with_timm() {
+    check("resnet50_clip");
+}
+
+#[test]
 fn every_row_has_a_golden() {
     let (goldens, on_demand) = (fixture("goldens.json"), fixture("on_demand.json"));
     let on_demand: Vec<&str> =

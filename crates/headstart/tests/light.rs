@@ -152,6 +152,7 @@ impl Setup {
             recipe: &recipe,
             train: &part(&data.train, "train"),
             val: &part(&data.val, "val"),
+            unlabeled: None,
             key: "test".into(),
             checkpoint: Some(root.join(checkpoint)),
             resume,

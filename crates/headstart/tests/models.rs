@@ -139,7 +139,7 @@ fn stem(name: &str) -> &'static str {
     let starts = |prefixes: &[&str]| prefixes.iter().any(|p| name.starts_with(p));
     if starts(&["vit", "deit", "swin"]) {
         "patch_embed"
-    } else if starts(&["convnext"]) {
+    } else if starts(&["convnext"]) || name.ends_with("_clip") {
         "stem"
     } else if starts(&["mobilenet", "efficientnet", "tf_"]) {
         "conv_stem"
@@ -158,7 +158,7 @@ fn inference(row: &Row, net: &Network) {
     let points: Vec<&str> = names[..names.len() - 1]
         .iter()
         .map(String::as_str)
-        .filter(|n| *n != "pre_logits")
+        .filter(|n| !["pre_logits", "attnpool"].contains(n))
         .map(|n| if n == "stem" { stem(row.name) } else { n })
         .collect();
     let mut tap = Tap::keep(&points);
@@ -245,6 +245,7 @@ fn the_smallest_size_of_every_family_works() {
         "convnext_atto",
         "vit_tiny_patch16_224",
         "swinv2_tiny_window8_256",
+        "resnet50_clip",
     ] {
         let net = Network::new(name, &ModelOptions::new(2), &Device::flex()).unwrap();
         let min = net.row().min_size;

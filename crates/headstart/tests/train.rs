@@ -60,6 +60,7 @@ impl Setup {
             recipe: &self.recipe,
             train: &train,
             val: &val,
+            unlabeled: None,
             key: "test".into(),
             checkpoint: checkpoint.map(|name| root.join(name)),
             resume,

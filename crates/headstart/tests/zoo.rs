@@ -3,11 +3,13 @@
 use burn::tensor::Device;
 use headstart::data::{Dataset, SplitConfig};
 use headstart::models::{ModelOptions, Network, macs, rows};
+use headstart::pretrained::{self, HeadRule};
 use headstart::session::photos;
 use headstart::synth::write_flowers;
 use headstart::train::observer::Silent;
 use headstart::train::prefix::CacheLimits;
 use headstart::train::{Job, Recipe, fit};
+use headstart::weights::{Entry, StateDict};
 
 /// Network, side, published multiply-adds in 10⁹: `_ops` in the metadata of torchvision 0.29's weights.
 const PUBLISHED: &[(&str, usize, f64)] = &[
@@ -66,6 +68,7 @@ const FAMILIES: &[&str] = &[
     "convnext_atto",
     "vit_tiny_patch16_224",
     "swinv2_tiny_window8_256",
+    "resnet50_clip",
 ];
 
 #[test]
@@ -91,6 +94,7 @@ fn a_fit_of_every_family_leaves_frozen_tensors_alone() {
             checkpoint: None,
             resume: false,
             every: None,
+            unlabeled: None,
             limits: CacheLimits { memory: 1 << 30, disk: 1 << 30, folder: folder.path().to_path_buf() },
         };
         let before = net.state();
@@ -108,5 +112,22 @@ fn a_fit_of_every_family_leaves_frozen_tensors_alone() {
             }
         }
         assert!(frozen > 0 && moved > 2, "{name}: {frozen} frozen, {moved} moved");
+    }
+}
+
+#[test]
+fn weights_of_another_network_name_their_own() {
+    let device = Device::flex();
+    let other = Network::new("resnet34", &ModelOptions::new(1000), &device).unwrap();
+    for name in FAMILIES.iter().filter(|name| **name != "vgg11") {
+        let mut dict = StateDict::new("other.safetensors");
+        for (key, shape, values) in Network::new(name, &ModelOptions::new(7), &device).unwrap().state() {
+            dict.insert(key, Entry::from_f32(&shape, &values));
+        }
+        let found = pretrained::fitting(&dict);
+        assert!(found.contains(name), "{name} is not among {found:?}");
+        let error = pretrained::load(other.clone(), &dict, HeadRule::Replace).unwrap_err();
+        let wanted = format!("--model {}", found[0]);
+        assert!(error.hints().iter().any(|hint| hint.contains(&wanted)), "{:?}", error.hints());
     }
 }

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use headstart::fast::Precision;
 
-use super::precision;
+use super::{DeviceArgs, precision};
 
 #[derive(Debug, clap::Args)]
 pub struct Bench {
@@ -14,6 +14,8 @@ pub struct Bench {
     /// Network.
     #[arg(long, short, default_value = "resnet18")]
     pub model: String,
+    #[command(flatten)]
+    pub device: DeviceArgs,
     /// Pictures at once.
     #[arg(long, short, default_value_t = 16)]
     pub batch: usize,
@@ -29,7 +31,7 @@ pub struct Bench {
     /// Photos for `decode`: a folder as for `fit`.
     #[arg(long)]
     pub data: Option<PathBuf>,
-    /// Show where the time of `forward` goes.
+    /// Show where the time of `forward` goes; on the CPU.
     #[arg(long)]
     pub layers: bool,
     /// Run once for each line on stdin and answer with its seconds, so that a script can alternate programs.

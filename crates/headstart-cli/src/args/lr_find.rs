@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::{ModelArgs, TaskArgs};
+use super::{DeviceArgs, ModelArgs, TaskArgs};
 
 #[derive(Debug, clap::Args)]
 pub struct LrFindArgs {
@@ -12,6 +12,8 @@ pub struct LrFindArgs {
     pub task: TaskArgs,
     #[command(flatten)]
     pub model: ModelArgs,
+    #[command(flatten)]
+    pub device: DeviceArgs,
     /// Recipe whose pictures, head, optimizer and batches are used: a built-in one or a TOML file.
     #[arg(long, default_value = "head")]
     pub recipe: String,

@@ -2,9 +2,12 @@
 
 mod audit;
 mod bench;
+mod device;
+mod labels;
 mod lr_find;
 mod study;
 mod task;
+mod zero_shot;
 
 use std::path::PathBuf;
 
@@ -14,9 +17,12 @@ use headstart::train::views::Views;
 
 pub use audit::Audit;
 pub use bench::{Bench, Work};
+pub use device::DeviceArgs;
+pub use labels::LabelArgs;
 pub use lr_find::LrFindArgs;
 pub use study::Study;
 pub use task::TaskArgs;
+pub use zero_shot::ZeroShot;
 
 /// Transfer learning for images: photos and a pretrained network in, a classifier you can trust out.
 #[derive(Debug, Parser)]
@@ -39,7 +45,7 @@ pub enum Command {
     Demo(Demo),
     /// Train a network on a folder of photos, or on a table of labels or numbers.
     #[command(
-        after_help = "Examples:\n  headstart fit photos/ --model resnet18 --recipe head\n  headstart fit photos/ --model resnet18 --weights resnet18.safetensors --recipe finetune --out runs/bees\n  headstart fit apples.csv --model resnet18 --targets diameter,weight"
+        after_help = "Examples:\n  headstart fit photos/ --model resnet18 --recipe head\n  headstart fit photos/ --model resnet18 --weights resnet18.safetensors --recipe finetune --out runs/bees\n  headstart fit photos/ --model resnet50 --device cuda --precision bf16\n  headstart fit apples.csv --model resnet18 --targets diameter,weight"
     )]
     Fit(Fit),
     /// Sweep the learning rate and suggest one.
@@ -70,6 +76,11 @@ pub enum Command {
     /// Name what is on photos.
     #[command(after_help = "Example:\n  headstart predict runs/bees a.jpg b.jpg --top 3")]
     Predict(Predict),
+    /// Name photos by class names alone, without training: CLIP.
+    #[command(
+        after_help = "Examples:\n  headstart zero-shot a.jpg b.jpg --model vit_base_patch32_clip_quickgelu_224 --classes cat,dog,fox\n  headstart zero-shot photos/ --weights ViT-B-32.pt --template openai7"
+    )]
+    ZeroShot(ZeroShot),
     /// Write the embeddings of photos.
     #[command(
         after_help = "Example:\n  headstart embed photos/ --model resnet18 --output features.safetensors"
@@ -101,7 +112,7 @@ pub enum Command {
     Cache(CacheArgs),
     /// Measure the engine on this machine.
     #[command(
-        after_help = "Examples:\n  headstart bench forward --model resnet18 --batch 16\n  headstart bench forward --model resnet50 --layers\n  headstart bench step --model resnet18\n  headstart bench decode --data photos/"
+        after_help = "Examples:\n  headstart bench forward --model resnet18 --batch 16\n  headstart bench forward --model resnet50 --layers\n  headstart bench step --model resnet18\n  headstart bench step --model resnet50 --batch 64 --device cuda --precision bf16\n  headstart bench decode --data photos/"
     )]
     Bench(Bench),
     /// Train the built-in backbone anew on formula-generated pictures.
@@ -151,13 +162,16 @@ pub struct Fit {
     pub task: TaskArgs,
     #[command(flatten)]
     pub model: ModelArgs,
+    #[command(flatten)]
+    pub device: DeviceArgs,
     /// `auto`, `head`, `finetune`, `scratch`, or a TOML file.
     #[arg(long, default_value = "finetune")]
     pub recipe: String,
     /// Groups or name patterns to keep frozen in every phase.
     #[arg(long)]
     pub freeze: Vec<String>,
-    /// The head: `linear`, `mlp`, or a chain such as `bn | linear(256) | relu | linear`.
+    /// The head: `linear`, `mlp`, a chain such as `bn | linear(256) | relu | linear`, or CLIP's `zero-shot`,
+    /// `zero-shot(TEMPLATE | TEMPLATE)`.
     #[arg(long)]
     pub head: Option<String>,
     /// Epochs of the last phase.
@@ -170,7 +184,8 @@ pub struct Fit {
     #[arg(long)]
     pub batch_size: Option<usize>,
     /// Number format of the frozen prefix: `f32`, `bf16`, or `int8` fitted to the photos. With `bf16` the rest trains
-    /// on bf16 maps, too, where its layers are convolutions, BatchNorm and pooling; weights stay f32.
+    /// on bf16 maps, too, where its layers are convolutions, BatchNorm and pooling (on a graphics card: all but the
+    /// head); weights stay f32.
     #[arg(long, value_parser = precision)]
     pub precision: Option<Precision>,
     /// Augmented views cached for a frozen prefix: a number, or `auto` by the number of pictures.
@@ -194,6 +209,8 @@ pub struct Fit {
     /// CSV of files to leave out, as `audit --fix-list` writes it.
     #[arg(long)]
     pub exclude: Option<PathBuf>,
+    #[command(flatten)]
+    pub labels: LabelArgs,
     /// Save within an epoch this often; 0 saves after each epoch only.
     #[arg(long, default_value_t = 10.0, value_name = "N", value_parser = minutes)]
     pub checkpoint_minutes: f64,
@@ -224,6 +241,8 @@ pub struct Advise {
     pub data: PathBuf,
     #[command(flatten)]
     pub task: TaskArgs,
+    #[command(flatten)]
+    pub device: DeviceArgs,
     /// Networks to compare, as `headstart models` lists them.
     #[arg(long, short)]
     pub model: Vec<String>,
@@ -252,6 +271,8 @@ pub struct Evaluate {
     pub data: PathBuf,
     #[command(flatten)]
     pub model: ModelArgs,
+    #[command(flatten)]
+    pub device: DeviceArgs,
     /// Which part of a split data set.
     #[arg(long, default_value = "val")]
     pub split: String,
@@ -264,6 +285,8 @@ pub struct Predict {
     /// Photos.
     #[arg(required = true)]
     pub files: Vec<PathBuf>,
+    #[command(flatten)]
+    pub device: DeviceArgs,
     /// How many labels a photo.
     #[arg(long, default_value_t = 3)]
     pub top: usize,
@@ -275,6 +298,8 @@ pub struct Embed {
     pub data: PathBuf,
     #[command(flatten)]
     pub model: ModelArgs,
+    #[command(flatten)]
+    pub device: DeviceArgs,
     /// A bundle to take the network from.
     #[arg(long)]
     pub bundle: Option<PathBuf>,
@@ -287,6 +312,8 @@ pub struct Embed {
 pub struct Forward {
     #[command(flatten)]
     pub model: ModelArgs,
+    #[command(flatten)]
+    pub device: DeviceArgs,
     /// A `.npy` of float32, `[N, 3, H, W]`.
     #[arg(long)]
     pub input: PathBuf,

@@ -7,8 +7,10 @@ use std::process::ExitCode;
 use headstart::advise::decide::Choice;
 use headstart::advise::rows::{self, RowAdvice};
 use headstart::advise::{self, Advice, Settings};
+use headstart::device::describe;
 use headstart::error::{Error, Result};
-use headstart::sources::{Backbone, Wanted};
+use headstart::session::{Opened, Selection};
+use headstart::sources::{Backbone, TextWish, Wanted};
 use headstart::task::{Task, TaskSpec};
 use headstart::train::Recipe;
 use serde_json::{Value, json};
@@ -22,23 +24,34 @@ pub fn advise(a: &Advise, io: Output) -> Result<ExitCode> {
     if !a.data.exists() {
         return Err(Error::NotFound { path: a.data.clone() });
     }
-    let settings = Settings { pictures: a.pictures.max(20), seed: a.seed, val_share: a.val_share };
+    let settings = Settings { pictures: a.pictures.max(20), seed: a.seed, brief: false };
+    let device = a.device.open(io)?;
     let mut bars = Bars::new(io.quiet);
     let mut all = Vec::new();
     let mut others = Vec::new();
-    let spec = TaskSpec::from(&a.task);
-    let task = rows::task_of(&a.data, &spec)?;
+    let wanted = Selection {
+        task: TaskSpec::from(&a.task),
+        val_share: a.val_share,
+        seed: a.seed,
+        ..Selection::of(&a.data)
+    };
+    let opened = wanted.open()?;
+    let task = opened.data.task;
+    if !io.quiet {
+        opened.notes.iter().for_each(|note| eprintln!("{note}"));
+    }
     for i in 0..a.model.len().max(a.weights.len()).max(1) {
         let (model, weights) = (a.model.get(i).cloned(), a.weights.get(i).cloned());
-        let backbone =
-            Backbone::open(&Wanted { model, weights, size: a.size, ..Wanted::default() }, &mut bars)?;
+        let text = TextWish::Preferred;
+        let wanted = Wanted { model, weights, size: a.size, text, ..Wanted::default() };
+        let backbone = Backbone::open(&wanted, &mut bars)?.on(&device);
         match task {
-            Task::Classify => all.push(advise::advise(&a.data, &backbone, settings, &mut bars)?),
-            _ => others.push(rows::advise((&a.data, &spec), &backbone, settings, &mut bars)?),
+            Task::Classify => all.push(advise::advise(&opened.data, &backbone, settings, &mut bars)?),
+            _ => others.push(rows::advise(&opened.data, &backbone, settings, &mut bars)?),
         }
     }
     if task != Task::Classify {
-        return Ok(of_rows(others, io));
+        return Ok(of_rows(others, &describe(&device), io));
     }
     // By what the recommended recipe is expected to give.
     let expected =
@@ -51,6 +64,7 @@ pub fn advise(a: &Advise, io: Output) -> Result<ExitCode> {
         || {
             let mut document = json!(best);
             document["others"] = json!(all[1..]);
+            document["device"] = json!(describe(&device));
             document
         },
         || {
@@ -64,12 +78,13 @@ pub fn advise(a: &Advise, io: Output) -> Result<ExitCode> {
 }
 
 /// Shows advice for labels or numbers, the best network first.
-fn of_rows(mut all: Vec<RowAdvice>, io: Output) -> ExitCode {
+fn of_rows(mut all: Vec<RowAdvice>, device: &str, io: Output) -> ExitCode {
     all.sort_by(|a, b| b.probe.total_cmp(&a.probe));
     let best = &all[0];
     let document = || {
         let mut document = json!(best);
         document["others"] = json!(all[1..]);
+        document["device"] = json!(device);
         document
     };
     io.show(document, || {
@@ -151,6 +166,10 @@ fn print(a: &Advice) {
          H-score {:.3}, LEEP {leep}",
         m.pictures, a.seconds, m.probe.top1, m.probe_earlier.top1, m.knn, m.logme, m.h_score
     );
+    if let Some(z) = &m.zero_shot {
+        let (low, high) = z.interval95;
+        println!("zero-shot, without any training: {:.3} (95 % interval {low:.2}–{high:.2})", z.top1);
+    }
     if a.decision.choice == Choice::CollectMore {
         println!("advice: collect more pictures before training");
     }
@@ -160,19 +179,27 @@ fn print(a: &Advice) {
 const FILE: &str = "advice.json";
 
 /// Chooses the recipe of `fit --recipe auto`: measures, or takes what the run to be resumed had chosen.
-pub fn choose(a: &Fit, backbone: &Backbone, out: &Path, bars: &mut Bars) -> Result<(Recipe, Value)> {
+pub fn choose(
+    a: &Fit,
+    photos: &Selection,
+    backbone: &Backbone,
+    out: &Path,
+    bars: &mut Bars,
+) -> Result<(Recipe, Value, Option<Opened>)> {
     let file = out.join(FILE);
+    // A place that cannot be written to shows before the work.
+    fs::create_dir_all(out).map_err(Error::write(out))?;
+    let mut opened = None;
     let advice: Value = if a.resume && file.exists() {
         let text = fs::read_to_string(&file).map_err(Error::read(&file))?;
         serde_json::from_str(&text)
             .map_err(|e| Error::BadBundle { path: file.clone(), reason: format!("it is garbled: {e}") })?
     } else {
-        let settings =
-            Settings { pictures: Settings::BEFORE_A_FIT, seed: a.seed.unwrap_or(0), val_share: a.val_share };
-        let spec = TaskSpec::from(&a.task);
-        match rows::task_of(&a.data, &spec)? {
-            Task::Classify => json!(advise::advise(&a.data, backbone, settings, bars)?),
-            _ => json!(rows::advise((&a.data, &spec), backbone, settings, bars)?),
+        let settings = Settings::before_a_fit(photos.seed);
+        let data = &opened.insert(photos.open()?).data;
+        match data.task {
+            Task::Classify => json!(advise::advise(data, backbone, settings, bars)?),
+            _ => json!(rows::advise(data, backbone, settings, bars)?),
         }
     };
     let why = advice["why"].as_str().unwrap_or_default();
@@ -184,7 +211,6 @@ pub fn choose(a: &Fit, backbone: &Backbone, out: &Path, bars: &mut Bars) -> Resu
         });
     };
     let recipe = Recipe::parse(text, FILE)?;
-    fs::create_dir_all(out).map_err(Error::write(out))?;
     fs::write(&file, format!("{advice:#}\n")).map_err(Error::write(&file))?;
-    Ok((recipe, advice))
+    Ok((recipe, advice, opened))
 }

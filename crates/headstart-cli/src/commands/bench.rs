@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use headstart::bench::{Bench, Laps};
 use headstart::data::{Dataset, OnUnreadable, SplitConfig, check_files};
+use headstart::device::describe;
 use headstart::error::{Error, Result};
 use headstart::models::spec::{Filter, InputSpec};
 use headstart::session::photos;
@@ -15,10 +16,19 @@ use super::Output;
 use crate::args::{self, Work};
 
 pub fn bench(a: &args::Bench, io: Output) -> Result<ExitCode> {
+    let device = a.device.open(io)?;
+    let on = describe(&device);
+    if a.layers && on != "cpu" {
+        return Err(Error::BadRecipe {
+            place: "--layers".into(),
+            what: format!("{on} works while the program goes on: layers have no times of their own"),
+            hint: "drop it, or take `--device cpu`".into(),
+        });
+    }
     let mut bench = match a.work {
-        Work::Forward => Bench::forward(&a.model, a.batch, a.size, false, a.precision)?,
-        Work::Prefix => Bench::forward(&a.model, a.batch, a.size, true, a.precision)?,
-        Work::Step => Bench::step(&a.model, a.batch, a.size, a.precision)?,
+        Work::Forward => Bench::forward(&a.model, a.batch, a.size, false, a.precision, &device)?,
+        Work::Prefix => Bench::forward(&a.model, a.batch, a.size, true, a.precision, &device)?,
+        Work::Step => Bench::step(&a.model, a.batch, a.size, a.precision, &device)?,
         Work::Decode => decode(a)?,
     };
     if a.paced {
@@ -41,7 +51,7 @@ pub fn bench(a: &args::Bench, io: Output) -> Result<ExitCode> {
                 laps.iter().map(|(n, t)| json!({"name": n, "seconds": t.as_secs_f64()})).collect();
             json!({
                 "work": format!("{:?}", a.work).to_lowercase(), "model": a.model, "pictures": bench.pictures(),
-                "seconds": median, "best": best, "pictures_per_second": rate, "layers": layers,
+                "seconds": median, "best": best, "pictures_per_second": rate, "layers": layers, "device": on,
             })
         },
         || {

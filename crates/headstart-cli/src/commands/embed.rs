@@ -2,9 +2,9 @@
 
 use std::process::ExitCode;
 
-use burn::tensor::Device;
 use headstart::bundle::Bundle;
 use headstart::data::{Dataset, OnUnreadable, SplitConfig, check_files};
+use headstart::device::describe;
 use headstart::error::{Error, Result};
 use headstart::models::{HeadSpec, frozen, host_values};
 use headstart::npy;
@@ -28,6 +28,7 @@ pub fn embed(a: &Embed, io: Output) -> Result<ExitCode> {
             hint: "end the output in `.safetensors` or `.npy`".into(),
         });
     }
+    let device = a.device.open(io)?;
     let (network, pipeline) = match &a.bundle {
         Some(path) => {
             let bundle = Bundle::open(path)?;
@@ -40,14 +41,14 @@ pub fn embed(a: &Embed, io: Output) -> Result<ExitCode> {
             (backbone.with_new_head(2, HeadSpec::linear(), 0)?.0, recipe.eval)
         }
     };
-    let network = frozen(&network);
+    let network = frozen(&network).on(&device);
     let mut data = Dataset::open(&a.data, &SplitConfig::default())?;
     let unreadable = check_files(&mut data, OnUnreadable::LeaveOut, &|_, _| {})?;
     let samples: Vec<_> = [&data.train, &data.val, &data.test].into_iter().flatten().cloned().collect();
     let set = photos(&samples, &pipeline, 0, 32, "embed")?;
     let (groups, mut all) = (network.groups().len() - 1, Vec::new());
     for batch in set.in_order(0) {
-        let x = prefix::run(&network, groups, batch?, &Device::flex()).flat();
+        let x = prefix::run(&network, groups, batch?, &device).flat();
         all.extend(host_values(&x));
     }
     let (n, width) = (samples.len(), network.row().num_features);
@@ -73,7 +74,7 @@ pub fn embed(a: &Embed, io: Output) -> Result<ExitCode> {
     let left_out =
         || unreadable.iter().map(|u| json!({"path": u.path, "reason": u.reason})).collect::<Vec<_>>();
     io.show(
-        || json!({"pictures": n, "width": width, "output": a.output, "unreadable": left_out()}),
+        || json!({"pictures": n, "width": width, "output": a.output, "device": describe(&device), "unreadable": left_out()}),
         || {
             for bad in &unreadable {
                 println!("left out `{}`: {}", bad.path.display(), bad.reason);

@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use headstart::bundle::Bundle;
 use headstart::data::{Classes, Dataset, OnUnreadable, Split, SplitConfig, check_files};
+use headstart::device::describe;
 use headstart::error::{Error, Result};
 use headstart::models::{Network, frozen};
 use headstart::scored::scored;
@@ -22,9 +23,11 @@ use crate::render::{scores, table};
 
 pub fn evaluate(a: &Evaluate, io: Output) -> Result<ExitCode> {
     let started = Instant::now();
+    let device = a.device.open(io)?;
     let is_bundle =
         Path::new(&a.what).join("bundle.json").exists() || Path::new(&a.what).join("bundle").exists();
     let (network, mut data, pipeline, reading) = if is_bundle { of_bundle(a)? } else { of_weights(a, io)? };
+    let network = network.on(&device);
     let unreadable = check_files(&mut data, OnUnreadable::LeaveOut, &|_, _| {})?;
     let split = Split::of_folder(&a.split).ok_or_else(|| Error::BadData {
         place: "--split".into(),
@@ -50,6 +53,7 @@ pub fn evaluate(a: &Evaluate, io: Output) -> Result<ExitCode> {
     let document = || {
         let mut all = all.to_json();
         all["split"] = json!(split.name());
+        all["device"] = json!(describe(&device));
         all["unreadable"] =
             json!(unreadable.iter().map(|u| json!({"path": u.path, "reason": u.reason})).collect::<Vec<_>>());
         all["notes"] = json!(data.notes);

@@ -4,10 +4,12 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
+use headstart::clip::HeadPlan;
+use headstart::device::describe;
 use headstart::error::{Error, Result};
 use headstart::models::spec::InputSpec;
-use headstart::session::{self, Report, Request};
-use headstart::sources::{Backbone, Wanted};
+use headstart::session::{self, Report, Request, Selection};
+use headstart::sources::{Backbone, TextWish, Wanted};
 use headstart::synth::write_flowers;
 use headstart::task::TaskSpec;
 use headstart::train::Recipe;
@@ -26,23 +28,40 @@ pub fn fit(a: &Fit, io: Output) -> Result<ExitCode> {
         return Err(Error::NotFound { path: a.data.clone() });
     }
     let mut bars = Bars::new(io.quiet);
-    let wanted = Wanted::from(&a.model);
+    let mut wanted = Wanted::from(&a.model);
     let auto = a.recipe == "auto";
     let named = if auto { None } else { Some(Recipe::open(&a.recipe)?) };
+    let mut head = a.head.clone();
     if let Some(recipe) = &named {
         // A wrong option shows before anything is downloaded.
-        adjust(recipe.clone(), a)?;
+        head = Some(adjust(recipe.clone(), a)?.head);
     }
+    if head.is_some_and(|head| HeadPlan::is_zero_shot(&head)) {
+        wanted.text = TextWish::Needed;
+    }
+    let device = a.device.open(io)?;
     let backbone = match &named {
         Some(recipe) if !recipe.pretrained => Backbone::blank(&wanted)?,
         _ => Backbone::open(&wanted, &mut bars)?,
     };
+    let backbone = backbone.on(&device);
     let out = a.out.clone().unwrap_or_else(|| default_out(&a.data, &backbone, &a.recipe));
-    let (recipe, advice) = match named {
-        Some(recipe) => (recipe, None),
+    let photos = Selection {
+        data: a.data.clone(),
+        task: TaskSpec::from(&a.task),
+        val_share: a.val_share,
+        seed: a.seed.unwrap_or(named.as_ref().map_or(0, |recipe| recipe.seed)),
+        split: Some(out.join("split.csv")),
+        strict: a.strict,
+        exclude: a.exclude.clone(),
+        few: a.labels.few(),
+        unlabeled: a.labels.unlabeled(),
+    };
+    let (recipe, advice, opened) = match named {
+        Some(recipe) => (recipe, None, None),
         None => {
-            let (recipe, advice) = advise::choose(a, &backbone, &out, &mut bars)?;
-            (recipe, Some(advice))
+            let (recipe, advice, opened) = advise::choose(a, &photos, &backbone, &out, &mut bars)?;
+            (recipe, Some(advice), opened)
         }
     };
     let mut recipe = adjust(recipe, a)?;
@@ -52,15 +71,12 @@ pub fn fit(a: &Fit, io: Output) -> Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     let request = Request {
-        data: a.data.clone(),
-        task: TaskSpec::from(&a.task),
+        photos,
+        opened,
         recipe,
         freeze: a.freeze.clone(),
-        val_share: a.val_share,
         out,
         resume: a.resume,
-        strict: a.strict,
-        exclude: a.exclude.clone(),
         checkpoint_every: every(a.checkpoint_minutes),
         advice,
     };
@@ -101,15 +117,18 @@ pub fn demo(a: &Demo, io: Output) -> Result<ExitCode> {
     let mut bars = Bars::new(io.quiet);
     let backbone = Backbone::open(&Wanted::default(), &mut bars)?;
     let request = Request {
-        data: pictures,
-        task: TaskSpec::classify(),
+        photos: Selection {
+            task: TaskSpec::classify(),
+            seed: a.seed,
+            split: Some(a.out.join("split.csv")),
+            strict: true,
+            ..Selection::of(&pictures)
+        },
+        opened: None,
         recipe,
         freeze: vec![],
-        val_share: 0.2,
         out: a.out.clone(),
         resume: false,
-        strict: true,
-        exclude: None,
         checkpoint_every: None,
         advice: None,
     };
@@ -137,6 +156,7 @@ fn finish(report: &Report, backbone: &Backbone, io: Output) -> Result<ExitCode> 
         all["out"] = json!(report.out);
         all["bundle"] = json!(report.out.join("bundle"));
         all["model"] = json!(backbone.row.name);
+        all["device"] = json!(describe(backbone.device()));
         all["best_epoch"] = json!(report.best_epoch + 1);
         all["epochs"] = json!(report.history.len());
         all["train_pictures"] = json!(report.pictures.0);

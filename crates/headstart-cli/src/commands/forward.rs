@@ -3,7 +3,8 @@
 use std::process::ExitCode;
 
 use burn::Tensor;
-use burn::tensor::{Device, TensorData};
+use burn::tensor::TensorData;
+use headstart::device::describe;
 use headstart::error::{Error, Result};
 use headstart::models::layers::Map;
 use headstart::models::tap::Tap;
@@ -18,7 +19,8 @@ use crate::render::progress::Bars;
 
 pub fn forward(a: &Forward, io: Output) -> Result<ExitCode> {
     let backbone = Backbone::open(&Wanted::from(&a.model), &mut Bars::new(io.quiet))?;
-    let (network, _) = backbone.whole()?;
+    let device = a.device.open(io)?;
+    let (network, _) = backbone.on(&device).whole()?;
     let network = frozen(&network);
     let (shape, values) = npy::read(&a.input)?;
     let [n, 3, h, w] = shape[..] else {
@@ -29,7 +31,7 @@ pub fn forward(a: &Forward, io: Output) -> Result<ExitCode> {
         });
     };
     network.check_size(h, w)?;
-    let x = Tensor::<4>::from_data(TensorData::new(values, [n, 3, h, w]), &Device::flex());
+    let x = Tensor::<4>::from_data(TensorData::new(values, [n, 3, h, w]), &device);
     let mut tap = Tap::keep(&a.tap);
     let logits = network.forward(Map::from_nhwc(x.permute([0, 2, 3, 1])), &mut tap);
     if let Some(missed) = tap.missed().first() {
@@ -44,7 +46,7 @@ pub fn forward(a: &Forward, io: Output) -> Result<ExitCode> {
         npy::write(&a.output.with_extension(format!("{name}.npy")), &values.dims(), &host_values(&values))?;
     }
     io.show(
-        || json!({"shape": logits.dims(), "output": a.output}),
+        || json!({"shape": logits.dims(), "output": a.output, "device": describe(&device)}),
         || {
             println!("{:?} in `{}`", logits.dims(), a.output.display());
         },

@@ -4,6 +4,7 @@ use std::io::Write;
 use std::path::Path;
 use std::process::ExitCode;
 
+use headstart::device::describe;
 use headstart::error::{Error, Result};
 use headstart::sources::{Backbone, Wanted};
 use headstart::sweep::sweep;
@@ -37,10 +38,12 @@ pub fn lr_find(a: &LrFindArgs, io: Output) -> Result<ExitCode> {
     }
     recipe.check("the recipe with the options given")?;
     std::fs::create_dir_all(&a.out).map_err(Error::write(&a.out))?;
+    let device = a.device.open(io)?;
     let mut bars = Bars::new(io.quiet);
     let wanted = Wanted::from(&a.model);
     let backbone =
         if recipe.pretrained { Backbone::open(&wanted, &mut bars)? } else { Backbone::blank(&wanted)? };
+    let backbone = backbone.on(&device);
     let sweep =
         sweep((&a.data, &TaskSpec::from(&a.task)), recipe, &phase, &backbone, settings, &a.out, &mut bars)?;
     drop(bars);
@@ -48,7 +51,7 @@ pub fn lr_find(a: &LrFindArgs, io: Output) -> Result<ExitCode> {
     let s = sweep.suggestions;
     let found = [("valley", s.valley), ("steep", s.steep), ("minimum", s.minimum), ("slide", s.slide)];
     let document = || {
-        json!({"suggestions": s, "steps": sweep.points.len(), "exploded": sweep.exploded, "groups": phase.trainable,
+        json!({"suggestions": s, "steps": sweep.points.len(), "exploded": sweep.exploded, "groups": phase.trainable, "device": describe(&device),
                "plot": a.out.join("lr-find.png"), "points": a.out.join("lr-find.jsonl")})
     };
     io.show(document, || {

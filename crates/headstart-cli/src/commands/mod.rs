@@ -14,14 +14,17 @@ mod predict;
 mod pretrain;
 mod pull;
 mod study;
+mod zero_shot;
 mod zoo;
 
 use std::process::ExitCode;
 
+use burn::tensor::Device;
 use headstart::Result;
+use headstart::device::{self, DeviceSpec};
 use headstart::sources::Wanted;
 
-use crate::args::{Args, Command, ModelArgs};
+use crate::args::{Args, Command, DeviceArgs, ModelArgs};
 
 /// Runs the command and returns its exit code.
 pub fn run(args: &Args) -> Result<ExitCode> {
@@ -35,6 +38,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
         Command::Audit(a) => audit::audit(a, io),
         Command::Evaluate(a) => evaluate::evaluate(a, io),
         Command::Predict(a) => predict::predict(a, io),
+        Command::ZeroShot(a) => zero_shot::zero_shot(a, io),
         Command::Embed(a) => embed::embed(a, io),
         Command::Forward(a) => forward::forward(a, io),
         Command::Export(a) => export::export(a, io),
@@ -64,6 +68,17 @@ impl Output {
     }
 }
 
+impl DeviceArgs {
+    /// Opens the device; says which one was chosen where that was left to the program.
+    fn open(&self, io: Output) -> Result<Device> {
+        let device = self.device.open()?;
+        if self.device == DeviceSpec::Auto && !io.quiet {
+            eprintln!("device: {}", device::describe(&device));
+        }
+        Ok(device)
+    }
+}
+
 impl From<&ModelArgs> for Wanted {
     fn from(a: &ModelArgs) -> Self {
         Wanted {
@@ -73,6 +88,7 @@ impl From<&ModelArgs> for Wanted {
             bn_eps: a.bn_eps,
             size: a.size,
             interpolation: a.interpolation.clone(),
+            ..Wanted::default()
         }
     }
 }

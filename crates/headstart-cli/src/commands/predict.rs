@@ -1,12 +1,14 @@
 //! `headstart predict`: ranked classes, the labels above their thresholds, or numbers; by name.
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 
-use burn::tensor::Device;
 use headstart::bundle::Bundle;
+use headstart::device::describe;
 use headstart::error::Result;
-use headstart::image::{self, Key};
+use headstart::image::{self, Key, Pipeline};
 use headstart::metrics::calibration::softmax;
+use headstart::models::Network;
 use headstart::task::{Reading, logistic, unscale};
 use headstart::train::photos::Batch;
 use headstart::train::prefix;
@@ -18,12 +20,31 @@ use crate::args::Predict;
 use crate::render::error;
 
 pub fn predict(a: &Predict, io: Output) -> Result<ExitCode> {
-    let bundle = Bundle::open(&a.bundle)?;
-    let (h, w) = bundle.pipeline.output_size().expect("bundles hold fixed-size pipelines");
-    let groups = bundle.network.groups().len();
+    let device = a.device.open(io)?;
+    let Bundle { network, classes, pipeline, temperature, reading, .. } = Bundle::open(&a.bundle)?;
+    let network = &network.on(&device);
+    let namer = Namer { network, classes: &classes, pipeline: &pipeline, temperature, reading: &reading };
+    let (found, failed) = name_photos(&namer, &a.files, a.top, io);
+    io.show(|| json!({ "predictions": found, "device": describe(&device) }), || {});
+    Ok(if failed { ExitCode::from(2) } else { ExitCode::SUCCESS })
+}
+
+/// What names photos.
+pub struct Namer<'a> {
+    pub network: &'a Network,
+    pub classes: &'a [String],
+    pub pipeline: &'a Pipeline,
+    pub temperature: f64,
+    pub reading: &'a Reading,
+}
+
+/// Ranks the labels of each photo, printing them unless JSON is wanted; tells whether a photo could not be read.
+pub fn name_photos(by: &Namer<'_>, files: &[PathBuf], top: usize, io: Output) -> (Vec<Value>, bool) {
+    let (h, w) = by.pipeline.output_size().expect("a fixed-size pipeline");
+    let (groups, device) = (by.network.groups().len(), by.network.device());
     let mut found = Vec::new();
     let mut failed = false;
-    for file in &a.files {
+    for file in files {
         let picture = match image::decode(file) {
             Ok(picture) => picture,
             // One bad file must not cost the answers for the others.
@@ -35,10 +56,10 @@ pub fn predict(a: &Predict, io: Output) -> Result<ExitCode> {
             }
         };
         let mut x = vec![0.0; h * w * 3];
-        bundle.pipeline.apply(&picture, Key::default(), &mut x);
-        let logits = prefix::run(&bundle.network, groups, Batch { x, n: 1, h, w }, &Device::flex()).flat();
+        by.pipeline.apply(&picture, Key::default(), &mut x);
+        let logits = prefix::run(by.network, groups, Batch { x, n: 1, h, w }, &device).flat();
         let row: Vec<f32> = headstart::models::host_values(&logits);
-        let answer = answer(&row, &bundle, a.top);
+        let answer = answer(&row, by, top);
         if !io.json {
             println!("{}: {}", file.display(), answer.text);
         }
@@ -46,8 +67,7 @@ pub fn predict(a: &Predict, io: Output) -> Result<ExitCode> {
         document[answer.key] = answer.json;
         found.push(document);
     }
-    io.show(|| json!({ "predictions": found }), || {});
-    Ok(if failed { ExitCode::from(2) } else { ExitCode::SUCCESS })
+    (found, failed)
 }
 
 /// What a network says of a picture.
@@ -57,15 +77,15 @@ struct Answer {
     json: Value,
 }
 
-fn answer(row: &[f32], bundle: &Bundle, top: usize) -> Answer {
+fn answer(row: &[f32], by: &Namer<'_>, top: usize) -> Answer {
     let ranked = |probabilities: Vec<f64>| {
         let mut all: Vec<(f64, usize)> = probabilities.into_iter().zip(0..).collect();
         all.sort_by(|a, b| b.0.total_cmp(&a.0));
         all
     };
-    let (found, none) = match &bundle.reading {
+    let (found, none) = match by.reading {
         Reading::Class => {
-            let mut found = ranked(softmax(row, bundle.temperature));
+            let mut found = ranked(softmax(row, by.temperature));
             found.truncate(top.max(1));
             (found, "")
         }
@@ -76,13 +96,13 @@ fn answer(row: &[f32], bundle: &Bundle, top: usize) -> Answer {
         }
         Reading::Numbers { scales } => {
             let values: Vec<f64> = unscale(row, scales);
-            let named = || bundle.classes.iter().zip(&values);
+            let named = || by.classes.iter().zip(&values);
             let text: Vec<String> = named().map(|(name, v)| format!("{name} {}", number(*v))).collect();
             let json = named().map(|(name, v)| (name.clone(), json!(v))).collect::<serde_json::Map<_, _>>();
             return Answer { text: text.join(", "), key: "values", json: json.into() };
         }
     };
-    let name = |label: usize| &bundle.classes[label];
+    let name = |label: usize| &by.classes[label];
     let parts: Vec<String> = found.iter().map(|(p, c)| format!("{} {:.1} %", name(*c), p * 100.0)).collect();
     let text = if parts.is_empty() { none.to_string() } else { parts.join(", ") };
     let labels = found.iter().map(|(p, c)| json!({"label": name(*c), "score": p})).collect::<Vec<_>>();

@@ -4,6 +4,7 @@ use std::io::Write;
 use std::path::Path;
 use std::process::ExitCode;
 
+use headstart::data::Few;
 use headstart::error::{Error, Result};
 use headstart::sources::{Backbone, Wanted};
 use headstart::study;
@@ -30,6 +31,7 @@ pub fn study(a: &Study, io: Output) -> Result<ExitCode> {
         recipes,
         seeds: a.seeds.clone(),
         val_share: a.val_share,
+        few: a.labels_per_class.iter().map(|n| n.map(Few::PerClass)).collect(),
         out: a.out.clone(),
     };
     let rows = study::run(&plan, &backbone, &mut bars)?;

@@ -92,10 +92,11 @@ impl Observer for Bars {
                 self.close();
                 let (name, value) = r.headline();
                 self.say(&format!(
-                    "  epoch {:>3}  train loss {:.4}  val loss {:.4}  {name} {value:.4}  {:.1} s",
+                    "  epoch {:>3}  train loss {:.4}  val loss {:.4}  {name} {value:.4}{}  {:.1} s",
                     r.epoch + 1,
                     r.train_loss,
                     r.val_loss,
+                    r.labelled.map_or(String::new(), |s| format!("  labelled {:.0} %", 100.0 * s)),
                     r.seconds
                 ));
             }

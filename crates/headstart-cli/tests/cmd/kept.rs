@@ -84,7 +84,7 @@ schedule = "cosine"
 "#;
 
 /// Waits until the run has saved `epochs` epochs, then kills it without a warning.
-fn kill_after(epochs: usize, mut run: Child, checkpoint: &Path) {
+pub(super) fn kill_after(epochs: usize, mut run: Child, checkpoint: &Path) {
     let started = Instant::now();
     let saved = || {
         let dict = safetensors::read(checkpoint).ok()?;

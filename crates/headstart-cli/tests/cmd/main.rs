@@ -5,8 +5,10 @@ mod happy;
 mod kept;
 mod light;
 mod refused;
+mod semi;
 mod tables;
 mod trusted;
+mod zero_shot;
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -5,12 +5,12 @@ use std::collections::HashMap;
 use std::time::Instant;
 
 use burn::module::Module;
-use burn::tensor::Device;
 
 use super::measure::{Seen, Shape};
 use crate::data::{Dataset, Split};
+use crate::device::wait_for;
 use crate::error::Result;
-use crate::models::{Network, frozen};
+use crate::models::Network;
 use crate::session::photos;
 use crate::sources::Backbone;
 use crate::train::groups::{BatchNormPolicy, apply, resolve};
@@ -24,11 +24,16 @@ use crate::train::{Photos, Recipe, prefix};
 const BATCH: usize = 8;
 /// Timed steps of each kind, after one that warms up. The fastest counts: others may use the machine too.
 const STEPS: usize = 2;
+/// Pictures of the one step, not warmed up, that is timed when a fit is waiting.
+const BRIEF: usize = 4;
 
 /// Times steps, each kind once.
-pub struct Timer {
+pub struct Timer<'a> {
+    /// What runs before the first trained group.
+    inference: &'a Network,
     batch: Batch,
     labels: Vec<usize>,
+    repeats: usize,
     /// Seconds to read and transform a picture, all cores at work.
     decode: f64,
     /// Seconds to read, transform and embed a picture.
@@ -37,13 +42,14 @@ pub struct Timer {
     steps: RefCell<HashMap<usize, f64>>,
 }
 
-impl Timer {
+impl<'a> Timer<'a> {
     /// Decodes a batch to time with.
-    pub fn new(data: &Dataset, backbone: &Backbone, seen: &Seen) -> Result<Self> {
+    pub fn new(data: &Dataset, backbone: &Backbone, seen: &'a Seen, brief: bool) -> Result<Self> {
+        let (pictures, repeats) = if brief { (BRIEF, 1) } else { (BATCH, 1 + STEPS) };
         let mut recipe = Recipe::open("finetune")?;
         recipe.resolve(&backbone.input);
-        let few: Vec<_> = data.part(Split::Train).iter().take(BATCH * 4).cloned().collect();
-        let set: Photos = photos(&few, &recipe.train, 0, BATCH, "cost")?;
+        let few: Vec<_> = data.part(Split::Train).iter().take(pictures * 4).cloned().collect();
+        let set: Photos = photos(&few, &recipe.train, 0, pictures, "cost")?;
         let started = Instant::now();
         let mut batches = set.in_order(0);
         let first = batches.next().expect("a data set has pictures")?;
@@ -53,7 +59,15 @@ impl Timer {
         let decode = started.elapsed().as_secs_f64() / set.len() as f64;
         let labels = set.labels()[..first.n].to_vec();
         let embed = 1.0 / seen.measured.pictures_per_second;
-        Ok(Self { batch: first, labels, decode, embed, steps: RefCell::default() })
+        Ok(Self {
+            inference: &seen.inference,
+            batch: first,
+            labels,
+            repeats,
+            decode,
+            embed,
+            steps: RefCell::default(),
+        })
     }
 
     /// Estimates the seconds of a whole run of `recipe`.
@@ -86,15 +100,15 @@ impl Timer {
         }
         let names: Vec<String> = network.groups()[first..].iter().map(|g| g.name.clone()).collect();
         let set = resolve(&names, BatchNormPolicy::FreezeStats, network)?;
-        let (device, plain) = (Device::flex().autodiff(), Device::flex());
-        let input = prefix::run(&frozen(network), first, self.batch.clone(), &plain);
-        // Not the caller's: a step must not move its running statistics.
-        let copy = Network::new(network.row().name, network.options(), &plain)?.init(0);
-        let mut tail = apply(&set, copy.train());
+        let plain = network.device();
+        let device = plain.clone().autodiff();
+        let input = prefix::run(self.inference, first, self.batch.clone(), &plain);
+        // The statistics are frozen: a step moves nothing that the copy shares with the caller's.
+        let mut tail = apply(&set, network.clone().train());
         let mut optimizer = Optimizer::new("adamw".parse::<OptimizerSpec>()?);
         let classes = network.options().num_classes;
         let mut best = f64::MAX;
-        for _ in 0..=STEPS {
+        for _ in 0..self.repeats {
             let started = Instant::now();
             let lesson = Lesson {
                 first,
@@ -105,6 +119,7 @@ impl Timer {
                 focal: None,
             };
             tail = step::step(tail, lesson, &mut optimizer, &|_| 1e-6, None).0;
+            wait_for(&plain)?;
             best = best.min(started.elapsed().as_secs_f64());
         }
         let each = best / self.batch.n as f64;

@@ -4,13 +4,14 @@
 use std::time::Instant;
 
 use burn::Tensor;
-use burn::tensor::{Device, activation};
+use burn::tensor::activation;
 use serde::Serialize;
 
 use super::Settings;
+use crate::clip::{self, Templates};
 use crate::data::{Dataset, Sample, Split};
 use crate::error::{Error, Result};
-use crate::metrics::interval;
+use crate::metrics::{accuracy, interval};
 use crate::models::layers::global_avg_pool;
 use crate::models::tap::Tap;
 use crate::models::{Flow, HeadSpec, Network, frozen, values};
@@ -99,6 +100,8 @@ pub struct Measured {
     pub h_score: f64,
     /// LEEP; none without the network's own classifier.
     pub leep: Option<f64>,
+    /// CLIP's classifier of the class names alone; none without a text tower.
+    pub zero_shot: Option<Accuracy>,
     /// Pictures the network reads, decodes and embeds a second.
     pub pictures_per_second: f64,
 }
@@ -109,11 +112,13 @@ pub struct Seen {
     pub measured: Measured,
     /// The pretrained network with a new head.
     pub network: Network,
+    /// The same, folded for inference.
+    pub inference: Network,
 }
 
 /// Pictures on which the two networks are compared: at least these, more where there are many classes. Similarity is
-/// a coarse measure and random features cost as much as good ones.
-const CONTROL: usize = 200;
+/// a coarse measure and random features cost as much as good ones. Fewer when a fit is waiting.
+const CONTROL: [usize; 2] = [200, 100];
 /// Pictures of each class in that comparison.
 const CONTROL_EACH: usize = 4;
 
@@ -131,15 +136,16 @@ pub fn measure(
     let set = photos(&samples, &recipe.eval, settings.seed, 32, "advise")?;
     let labels = set.labels();
     let (network, _) = backbone.with_new_head(classes, HeadSpec::linear(), settings.seed)?;
+    let inference = frozen(&network);
     let started = Instant::now();
-    let own = embed(&network, &set, observer)?;
+    let own = embed(&inference, &set, observer)?;
     let pictures_per_second = labels.len() as f64 / started.elapsed().as_secs_f64();
 
     // `sample` interleaves the classes, so that the first so many are a fair sample as well.
-    let few = labels.len().min(CONTROL.max(CONTROL_EACH * classes));
+    let few = labels.len().min(CONTROL[usize::from(settings.brief)].max(CONTROL_EACH * classes));
     let control_set = photos(&samples[..few], &recipe.eval, settings.seed, 32, "advise")?;
     let random = backbone.random(classes, HeadSpec::linear(), settings.seed)?;
-    let random = embed(&random, &control_set, observer)?;
+    let random = embed(&frozen(&random), &control_set, observer)?;
 
     let width = own.width;
     let probe = |f: &Embedded, n: usize| {
@@ -168,9 +174,11 @@ pub fn measure(
         h_score: transfer::h_score(&own.last, width, &labels, classes),
         leep: source_probabilities(backbone, &own)
             .map(|(p, source)| transfer::leep(&p, source, &labels, classes)),
+        zero_shot: zero_shot_hits(backbone, data.classes.names(), &own, &labels)?
+            .map(|right| Accuracy::of(right, labels.len())),
         pictures_per_second,
     };
-    Ok(Seen { measured, network })
+    Ok(Seen { measured, network, inference })
 }
 
 /// Draws at most `most` pictures, the classes in turn, so that every beginning of the list is balanced as the whole is.
@@ -198,8 +206,9 @@ pub(super) struct Embedded {
     pub earlier: Vec<f32>,
 }
 
+/// Runs pictures through a network that is ready for inference.
 pub(super) fn embed(network: &Network, set: &Photos, observer: &mut dyn Observer) -> Result<Embedded> {
-    let (network, device) = (frozen(network), Device::flex());
+    let device = network.device();
     let head = network.groups().len() - 1;
     let stage = head.saturating_sub(1);
     let before = network.groups()[head].name.as_str();
@@ -207,7 +216,7 @@ pub(super) fn embed(network: &Network, set: &Photos, observer: &mut dyn Observer
     for batch in set.in_order(0) {
         let batch = batch?;
         done += batch.n;
-        let flow = prefix::run(&network, stage, batch, &device);
+        let flow = prefix::run(network, stage, batch, &device);
         earlier.extend(pooled(&flow));
         last.extend(values(&network.run(stage..head, flow, &mut Tap::off()).flat()));
         observer.event(Event::Caching { done, total: set.len(), before });
@@ -230,17 +239,36 @@ fn pooled(flow: &Flow) -> Vec<f32> {
 
 /// The probabilities the network's own classifier gives, from the embeddings; none if the weights have none.
 fn source_probabilities(backbone: &Backbone, own: &Embedded) -> Option<(Vec<f32>, usize)> {
-    let (network, _) = backbone.whole().ok()?;
-    let (network, head) = (frozen(&network), network.groups().len() - 1);
-    let source = network.options().num_classes;
+    // CLIP's is a projection, no classifier.
+    let (network, _) = backbone.whole().ok().filter(|_| backbone.text.is_none())?;
+    Some((head(&network, own, |logits| activation::softmax(logits, 1)), network.options().num_classes))
+}
+
+/// Counts the pictures that the text tower names right by the names of their classes; none without one.
+fn zero_shot_hits(
+    backbone: &Backbone,
+    classes: &[String],
+    own: &Embedded,
+    labels: &[usize],
+) -> Result<Option<usize>> {
+    if backbone.text.is_none() {
+        return Ok(None);
+    }
+    let (network, _) = clip::zero_shot(backbone, classes, &Templates::default())?;
+    let hits = accuracy::hits(&head(&network, own, |logits| logits), classes.len(), labels, 1);
+    Ok(Some(hits.into_iter().filter(|hit| *hit).count()))
+}
+
+/// Runs a network's head alone on the embeddings.
+fn head(network: &Network, own: &Embedded, finish: impl Fn(Tensor<2>) -> Tensor<2>) -> Vec<f32> {
+    let (network, head) = (frozen(network), network.groups().len() - 1);
     let mut all = Vec::new();
     for rows in own.last.chunks(own.width * 256) {
         let data = burn::tensor::TensorData::new(rows.to_vec(), [rows.len() / own.width, own.width]);
-        let x = Flow::Flat(Tensor::from_data(data, &Device::flex()));
-        let logits = network.run(head..head + 1, x, &mut Tap::off()).flat();
-        all.extend(values(&activation::softmax(logits, 1)));
+        let x = Flow::Flat(Tensor::from_data(data, &network.device()));
+        all.extend(values(&finish(network.run(head..head + 1, x, &mut Tap::off()).flat())));
     }
-    Some((all, source))
+    all
 }
 
 #[cfg(test)]

@@ -12,15 +12,13 @@ pub mod plan;
 pub mod rows;
 pub mod words;
 
-use std::path::Path;
 use std::time::Instant;
 
 use serde::Serialize;
 
-use crate::data::{Dataset, OnUnreadable, SplitConfig, check_files};
+use crate::data::Dataset;
 use crate::error::Result;
 use crate::sources::Backbone;
-use crate::task::TaskSpec;
 use crate::train::Recipe;
 use crate::train::observer::Observer;
 use cost::Timer;
@@ -34,13 +32,15 @@ pub struct Settings {
     pub pictures: usize,
     /// Seed of every random choice.
     pub seed: u64,
-    /// Share set aside when the data has no validation part.
-    pub val_share: f64,
+    /// Whether a fit follows at once, and the choice matters more than the time it will take.
+    pub brief: bool,
 }
 
 impl Settings {
-    /// Pictures that `--recipe auto` looks at: enough for a choice, and a small part of the time of a fit.
-    pub const BEFORE_A_FIT: usize = 1500;
+    /// What `--recipe auto` looks at: enough for a choice, and a small part of the time of a fit.
+    pub fn before_a_fit(seed: u64) -> Self {
+        Self { pictures: 1500, seed, brief: true }
+    }
 }
 
 /// What came of it.
@@ -64,21 +64,17 @@ pub struct Advice {
     pub seconds: f64,
 }
 
-/// Measures `backbone` on the photos of `data` and chooses a recipe.
+/// Measures `backbone` on photos with one class each and chooses a recipe.
 pub fn advise(
-    data: &Path,
+    data: &Dataset,
     backbone: &Backbone,
     settings: Settings,
     observer: &mut dyn Observer,
 ) -> Result<Advice> {
     let started = Instant::now();
-    let config =
-        SplitConfig { val_frac: settings.val_share as f32, seed: settings.seed, ..SplitConfig::default() };
-    let mut data = Dataset::open_as(data, &config, &TaskSpec::classify())?;
-    check_files(&mut data, OnUnreadable::LeaveOut, &|_, _| {})?;
-    let shape = Shape::of(&data);
-    let seen = measure::measure(&data, backbone, settings, observer)?;
-    let (network, timer) = (&seen.network, Timer::new(&data, backbone, &seen)?);
+    let shape = Shape::of(data);
+    let seen = measure::measure(data, backbone, settings, observer)?;
+    let (network, timer) = (&seen.network, Timer::new(data, backbone, &seen, settings.brief)?);
     let mut priced = Vec::new();
     for choice in [Choice::Head, Choice::LastStages, Choice::Finetune, Choice::Scratch] {
         let recipe = plan::recipe(choice, network, &shape)?.expect("these are recipes");

@@ -4,7 +4,6 @@
 //! The score is mAP, or the mean R² of the targets; `1 - score` stands for the error in the rule of [`super::decide`] about
 //! what fine-tuning adds. That rule was made for classes, so its word counts less here.
 
-use std::path::Path;
 use std::time::Instant;
 
 use serde::Serialize;
@@ -12,14 +11,14 @@ use serde::Serialize;
 use super::decide::{Choice, Quadrant, removed};
 use super::measure::{Shape, embed};
 use super::{Settings, plan};
-use crate::data::{Dataset, OnUnreadable, Sample, Split, SplitConfig, check_files};
+use crate::data::{Dataset, Sample, Split};
 use crate::error::Result;
 use crate::metrics::{interval, labels, regression};
-use crate::models::HeadSpec;
+use crate::models::{HeadSpec, frozen};
 use crate::rng::Rng;
 use crate::session::photos;
 use crate::sources::Backbone;
-use crate::task::{Task, TaskSpec};
+use crate::task::Task;
 use crate::train::Recipe;
 use crate::train::observer::Observer;
 use crate::train::validate::{column, mean_average_precision};
@@ -69,12 +68,6 @@ pub struct RowAdvice {
     pub seconds: f64,
 }
 
-/// Tells the task of a data set, from its columns where the user leaves it open.
-pub fn task_of(data: &Path, spec: &TaskSpec) -> Result<Task> {
-    // The division does not matter, and is not saved.
-    Ok(Dataset::open_as(data, &SplitConfig::default(), spec)?.task)
-}
-
 /// The truth as columns of mean 0, and what predictions of it are worth.
 struct Goal {
     task: Task,
@@ -120,16 +113,12 @@ impl Goal {
 
 /// Measures `backbone` on a table of labels or numbers and chooses a recipe.
 pub fn advise(
-    (data, spec): (&Path, &TaskSpec),
+    data: &Dataset,
     backbone: &Backbone,
     settings: Settings,
     observer: &mut dyn Observer,
 ) -> Result<RowAdvice> {
     let started = Instant::now();
-    let config =
-        SplitConfig { val_frac: settings.val_share as f32, seed: settings.seed, ..SplitConfig::default() };
-    let mut data = Dataset::open_as(data, &config, spec)?;
-    check_files(&mut data, OnUnreadable::LeaveOut, &|_, _| {})?;
     let mut samples: Vec<Sample> = data.part(Split::Train).to_vec();
     Rng::keyed(&[settings.seed, 0xAD]).shuffle(&mut samples);
     samples.truncate(settings.pictures);
@@ -140,8 +129,8 @@ pub fn advise(
     recipe.resolve(&backbone.input);
     let set = photos(&samples, &recipe.eval, settings.seed, 32, "advise")?;
     let (network, _) = backbone.with_new_head(width, HeadSpec::linear(), settings.seed)?;
-    let own = embed(&network, &set, observer)?;
-    let random = embed(&backbone.random(width, HeadSpec::linear(), settings.seed)?, &set, observer)?;
+    let own = embed(&frozen(&network), &set, observer)?;
+    let random = embed(&frozen(&backbone.random(width, HeadSpec::linear(), settings.seed)?), &set, observer)?;
 
     let (found, probe) = goal.probe(&own.last, own.width, n);
     let resampled = interval::bootstrap(n, 200, 0.95, 0, |pick| {

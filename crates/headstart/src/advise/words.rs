@@ -24,6 +24,13 @@ pub fn paragraph(model: &str, shape: &Shape, m: &Measured, decision: &Decision) 
     )];
     parts.push(format!("That is the quadrant \"{}\".", decision.quadrant.words()));
     parts.push(reason(shape, m, decision));
+    if let Some(z) = &m.zero_shot {
+        parts.push(format!(
+            "Its text tower names {} of these pictures right by the names of the classes alone, without any training; \
+             `--head zero-shot` starts from there.",
+            percent(z.top1)
+        ));
+    }
     if shape.largest > 3 * shape.smallest && decision.choice != Choice::CollectMore {
         let ratio = shape.largest as f64 / shape.smallest.max(1) as f64;
         parts.push(format!(

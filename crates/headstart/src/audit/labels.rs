@@ -1,6 +1,5 @@
 //! Labels that features contradict, and pictures that only features find alike.
 
-use burn::tensor::Device;
 use serde::Serialize;
 
 use super::Photo;
@@ -109,7 +108,7 @@ pub fn look(
 }
 
 fn embed(network: &Network, set: &Photos, observer: &mut dyn Observer) -> Result<Vec<f32>> {
-    let (network, device) = (frozen(network), Device::flex());
+    let (network, device) = (frozen(network), network.device());
     let head = network.groups().len() - 1;
     let (mut all, mut done) = (Vec::new(), 0);
     for batch in set.in_order(0) {

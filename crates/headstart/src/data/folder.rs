@@ -107,6 +107,14 @@ struct Children {
     files: Vec<Child>,
 }
 
+/// Lists all pictures below `folder`, sorted, whatever its folders are called.
+pub fn pictures_below(folder: &Path) -> Result<Vec<PathBuf>> {
+    let (mut found, whole) = (Found::default(), Child { name: String::new(), path: folder.to_path_buf() });
+    scan_class(&whole, None, &mut found)?;
+    found.entries.sort();
+    Ok(found.entries.into_iter().map(|entry| entry.path).collect())
+}
+
 /// Lists a folder, without what is hidden; links count as what they point to.
 fn children(folder: &Path, found: &mut Found) -> Result<Children> {
     let mut out = Children::default();

@@ -33,7 +33,7 @@ pub use half::half;
 pub use headstart_kernels::optim::{AdamW, Sgd};
 pub use headstart_kernels::{Act as Clamp, Curve};
 pub use plan::{Plan, Precision};
-pub use tokens::{attention, curve, layer_norm};
+pub use tokens::{AttentionPlan, attention, curve, layer_norm};
 
 use grads::{FastGrads, NormGrads, NormGradsWanted, SavedNorm};
 use headstart_kernels::conv::ConvShape;

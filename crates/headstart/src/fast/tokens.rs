@@ -28,8 +28,8 @@ pub(crate) trait TokenOps: Backend {
         eps: f32,
     ) -> FloatTensor<Self>;
 
-    /// Self-attention of `heads` heads on `[N, T, 3C]`, queries, keys and values side by side.
-    fn fast_attention(qkv: FloatTensor<Self>, heads: usize, scale: f32) -> FloatTensor<Self>;
+    /// Self-attention on `[N, T, 3C]`, queries, keys and values side by side.
+    fn fast_attention(qkv: FloatTensor<Self>, plan: AttentionPlan) -> FloatTensor<Self>;
 
     /// A smooth activation; writes over `x` where nobody else holds it.
     fn fast_curve(x: FloatTensor<Self>, curve: Curve) -> FloatTensor<Self>;
@@ -45,11 +45,21 @@ pub(crate) trait TokenGrads: Backend {
     ) -> (Option<FloatTensor<Self>>, FloatTensor<Self>, FloatTensor<Self>);
     fn attention_backward(
         qkv: FloatTensor<Self>,
-        heads: usize,
-        scale: f32,
+        plan: AttentionPlan,
         dy: FloatTensor<Self>,
     ) -> FloatTensor<Self>;
     fn curve_backward(x: FloatTensor<Self>, curve: Curve, dy: FloatTensor<Self>) -> FloatTensor<Self>;
+}
+
+/// The fixed numbers of a self-attention.
+#[derive(Clone, Copy, Debug)]
+pub struct AttentionPlan {
+    /// Heads, side by side in the channels.
+    pub heads: usize,
+    /// Factor of the logits.
+    pub scale: f32,
+    /// Whether a token sees none after it.
+    pub causal: bool,
 }
 
 /// What a LayerNorm keeps for its backward pass.
@@ -60,9 +70,9 @@ pub(crate) struct SavedLayerNorm<B: Backend> {
     eps: f32,
 }
 
-fn attention_shape(qkv: &FlexTensor, heads: usize) -> AttentionShape {
-    let d = dims(qkv);
-    AttentionShape { n: d[0], tokens: d[1], heads, dim: d[2] / 3 / heads }
+fn attention_shape(qkv: &FlexTensor, plan: AttentionPlan) -> AttentionShape {
+    let (d, AttentionPlan { heads, causal, .. }) = (dims(qkv), plan);
+    AttentionShape { n: d[0], tokens: d[1], heads, dim: d[2] / 3 / heads, causal }
 }
 
 /// Applies `f` to the values of `x`, in place if nobody else holds them and they are all of the buffer.
@@ -94,11 +104,11 @@ impl TokenOps for Flex {
         wrap(y, &dims(&x))
     }
 
-    fn fast_attention(qkv: FloatTensor<Self>, heads: usize, scale: f32) -> FloatTensor<Self> {
+    fn fast_attention(qkv: FloatTensor<Self>, plan: AttentionPlan) -> FloatTensor<Self> {
         let qkv = dense(qkv);
-        let shape = attention_shape(&qkv, heads);
+        let shape = attention_shape(&qkv, plan);
         let mut y = buffer(shape.y_len());
-        attention::forward(&shape, scale, slice(&qkv), &mut y);
+        attention::forward(&shape, plan.scale, slice(&qkv), &mut y);
         wrap(y, &[shape.n, shape.tokens, shape.heads * shape.dim])
     }
 
@@ -129,10 +139,10 @@ impl TokenGrads for Flex {
         (dx.map(|dx| wrap(dx, &dims(&x))), wrap(dgamma, &[c]), wrap(dbeta, &[c]))
     }
 
-    fn attention_backward(qkv: FlexTensor, heads: usize, scale: f32, dy: FlexTensor) -> FlexTensor {
+    fn attention_backward(qkv: FlexTensor, plan: AttentionPlan, dy: FlexTensor) -> FlexTensor {
         let (qkv, dy) = (dense(qkv), dense(dy));
         let mut dqkv = buffer(slice(&qkv).len());
-        attention::backward(&attention_shape(&qkv, heads), scale, slice(&qkv), slice(&dy), &mut dqkv);
+        attention::backward(&attention_shape(&qkv, plan), plan.scale, slice(&qkv), slice(&dy), &mut dqkv);
         wrap(dqkv, &dims(&qkv))
     }
 
@@ -164,12 +174,12 @@ impl<B: TokenGrads> Backward<B, 3> for LayerNormStep {
 struct AttentionStep;
 
 impl<B: TokenGrads> Backward<B, 1> for AttentionStep {
-    type State = (FloatTensor<B>, usize, f32);
+    type State = (FloatTensor<B>, AttentionPlan);
 
     fn backward(self, ops: Ops<Self::State, 1>, grads: &mut Gradients, _: &mut Checkpointer) {
         let dy = grads.consume::<B>(&ops.node);
-        let ([Some(node)], (qkv, heads, scale)) = (ops.parents, ops.state) else { return };
-        grads.register::<B>(node.id, B::attention_backward(qkv, heads, scale, dy));
+        let ([Some(node)], (qkv, plan)) = (ops.parents, ops.state) else { return };
+        grads.register::<B>(node.id, B::attention_backward(qkv, plan, dy));
     }
 }
 
@@ -203,11 +213,11 @@ impl<B: TokenOps + TokenGrads, C: CheckpointStrategy> TokenOps for Autodiff<B, C
         }
     }
 
-    fn fast_attention(qkv: FloatTensor<Self>, heads: usize, scale: f32) -> FloatTensor<Self> {
+    fn fast_attention(qkv: FloatTensor<Self>, plan: AttentionPlan) -> FloatTensor<Self> {
         let (qkv, node) = qkv.into_parts();
-        let y = B::fast_attention(qkv.clone(), heads, scale);
+        let y = B::fast_attention(qkv.clone(), plan);
         match AttentionStep.prepare::<C>([node]).compute_bound().stateful() {
-            OpsKind::Tracked(prep) => prep.finish((qkv, heads, scale), y),
+            OpsKind::Tracked(prep) => prep.finish((qkv, plan), y),
             OpsKind::UnTracked(prep) => prep.finish(y),
         }
     }
@@ -235,8 +245,8 @@ pub fn layer_norm<const D: usize>(x: Tensor<D>, scale: Tensor<1>, shift: Tensor<
 }
 
 /// Attends: `[N, T, 3C]`, queries, keys and values side by side, to `[N, T, C]`.
-pub fn attention(qkv: Tensor<3>, heads: usize, scale: f32) -> Tensor<3> {
-    Tensor::from_dispatch(Dispatch::fast_attention(qkv.into_dispatch(), heads, scale))
+pub fn attention(qkv: Tensor<3>, plan: AttentionPlan) -> Tensor<3> {
+    Tensor::from_dispatch(Dispatch::fast_attention(qkv.into_dispatch(), plan))
 }
 
 /// Applies a smooth activation.

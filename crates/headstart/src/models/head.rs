@@ -29,6 +29,8 @@ pub enum HeadOp {
     Relu,
     /// Dropout with this probability.
     Dropout(f64),
+    /// Division of each embedding by its length.
+    Normalize,
 }
 
 /// A head, as data: its text form is what recipes and bundles store.
@@ -45,6 +47,11 @@ impl HeadSpec {
     pub fn mlp(width: usize) -> Self {
         use HeadOp::{BatchNorm, Dropout, Linear, Relu};
         Self(vec![BatchNorm, Linear(Some(width)), Relu, BatchNorm, Dropout(0.5), Linear(None)])
+    }
+
+    /// CLIP's: projection into a space of `width` shared with texts, length one, likeness to each class's text.
+    pub fn zero_shot(width: usize) -> Self {
+        Self(vec![HeadOp::Linear(Some(width)), HeadOp::Normalize, HeadOp::Linear(None)])
     }
 
     /// Tells whether this is the plain classifier, which other tools can load.
@@ -65,6 +72,7 @@ impl fmt::Display for HeadSpec {
                 HeadOp::Linear(Some(width)) => write!(f, "linear({width})")?,
                 HeadOp::Relu => f.write_str("relu")?,
                 HeadOp::Dropout(p) => write!(f, "dropout({p})")?,
+                HeadOp::Normalize => f.write_str("normalize")?,
             }
         }
         Ok(())
@@ -79,8 +87,8 @@ impl FromStr for HeadSpec {
             Error::BadRecipe {
             place: "head".into(),
             what,
-            hint: "a head is `linear`, `mlp`, `mlp(WIDTH)` or a chain of `bn`, `linear(WIDTH)`, `relu`, `dropout(P)` \
-                   joined by `|` that ends in `linear`"
+            hint: "a head is `linear`, `mlp`, `mlp(WIDTH)`, `zero-shot` or a chain of `bn`, `linear(WIDTH)`, `relu`, \
+                   `dropout(P)`, `normalize` joined by `|` that ends in `linear`"
                 .into(),
         }
         };
@@ -100,6 +108,7 @@ impl FromStr for HeadSpec {
             match (name, argument) {
                 ("bn", None) => ops.push(HeadOp::BatchNorm),
                 ("relu", None) => ops.push(HeadOp::Relu),
+                ("normalize", None) => ops.push(HeadOp::Normalize),
                 ("linear", None) => ops.push(HeadOp::Linear(None)),
                 ("linear", Some(a)) => ops.push(HeadOp::Linear(Some(width(a)?))),
                 ("mlp", None) => ops.extend(Self::mlp(512).0),
@@ -126,11 +135,16 @@ enum HeadLayer {
     Linear(Linear),
     Relu(Rectifier),
     Dropout(Dropout),
+    Normalize(Normalizer),
 }
 
 /// A layer without parameters, so that chains can hold it.
 #[derive(Module, Debug)]
 struct Rectifier {}
+
+/// The same for lengths.
+#[derive(Module, Debug)]
+struct Normalizer {}
 
 /// The layers after the backbone.
 #[derive(Module, Debug)]
@@ -151,6 +165,7 @@ impl Head {
             }
             HeadOp::Relu => HeadLayer::Relu(Rectifier {}),
             HeadOp::Dropout(p) => HeadLayer::Dropout(DropoutConfig::new(*p).init()),
+            HeadOp::Normalize => HeadLayer::Normalize(Normalizer {}),
         });
         Self { layers: layers.collect() }
     }
@@ -163,6 +178,7 @@ impl Head {
                 HeadLayer::Linear(linear) => linear.forward(x, Act::None),
                 HeadLayer::Relu(_) => activation::relu(x),
                 HeadLayer::Dropout(dropout) => dropout.forward(x),
+                HeadLayer::Normalize(_) => unit_length(x),
             };
         }
         x
@@ -181,13 +197,23 @@ impl Head {
     }
 }
 
+/// Divides each row of `[N, C]` by its length.
+pub(crate) fn unit_length(x: Tensor<2>) -> Tensor<2> {
+    let length = x.clone().square().sum_dim(1).sqrt();
+    x / length.clamp_min(1e-12)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn text_and_data_are_the_same() {
-        for text in ["linear", "bn | linear(64) | relu | bn | dropout(0.25) | linear"] {
+        for text in [
+            "linear",
+            "linear(8) | normalize | linear",
+            "bn | linear(64) | relu | bn | dropout(0.25) | linear",
+        ] {
             assert_eq!(text.parse::<HeadSpec>().unwrap().to_string(), text);
         }
         assert_eq!("mlp(512)".parse::<HeadSpec>().unwrap(), HeadSpec::mlp(512));

@@ -1,9 +1,11 @@
 //! Feature maps whose memory layout is known here and in `layers.rs`, and nowhere else: channels last on
 //! the CPU, channels first on other devices and on the reference path.
 
+use std::cell::Cell;
+
 use burn::Tensor;
 use burn::backend::DispatchDevice;
-use burn::tensor::Device;
+use burn::tensor::{DType, Device};
 
 use crate::fast;
 
@@ -14,9 +16,38 @@ pub struct Map {
     pub(super) channels_last: bool,
 }
 
+thread_local! {
+    static PLAIN: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Runs `f` with Burn's own operations in place of the CPU kernels: what other devices do, on any machine.
+///
+/// It holds for this thread, on which networks run.
+pub fn plainly<T>(f: impl FnOnce() -> T) -> T {
+    /// A panic must not leave the thread plain.
+    struct Back(bool);
+    impl Drop for Back {
+        fn drop(&mut self) {
+            PLAIN.set(self.0);
+        }
+    }
+    let _back = Back(PLAIN.replace(true));
+    f()
+}
+
 /// Tells whether tensors of this device go through the CPU kernels.
 pub(crate) fn is_cpu(device: &Device) -> bool {
-    matches!(device.clone().without_autodiff().as_dispatch(), DispatchDevice::Flex(_))
+    let flex = match device.as_dispatch() {
+        DispatchDevice::Autodiff(inner) => matches!(**inner, DispatchDevice::Flex(_)),
+        other => matches!(other, DispatchDevice::Flex(_)),
+    };
+    flex && !PLAIN.get()
+}
+
+/// Moves a tensor; unlike Burn's own, it takes the autodiff of the device along.
+pub(super) fn to_device<const D: usize>(x: Tensor<D>, device: &Device) -> Tensor<D> {
+    let x = x.to_device(device);
+    if device.is_autodiff() { x.autodiff() } else { x.inner() }
 }
 
 impl Map {
@@ -53,6 +84,9 @@ impl Map {
     /// Moves it to another device of the same kind, say one with autodiff.
     pub fn to_device(self, device: &Device) -> Map {
         let channels_last = self.channels_last;
+        if !channels_last {
+            return Map { x: to_device(self.x, device), channels_last };
+        }
         let data = self.x.into_data();
         Map { x: Tensor::from_data(data, device), channels_last }
     }
@@ -78,8 +112,14 @@ impl Map {
 
     /// Rounds it to bf16, in which the layers up to the next average pooling then run.
     pub fn half(self) -> Map {
-        assert!(self.channels_last, "bf16 runs on the CPU engine");
-        Map { x: fast::half(self.x), channels_last: true }
+        let channels_last = self.channels_last;
+        let x = if channels_last { fast::half(self.x) } else { self.x.cast(DType::BF16) };
+        Map { x, channels_last }
+    }
+
+    /// Widens it to f32 again, on devices other than the CPU.
+    pub(super) fn wide(self) -> Map {
+        Map { x: self.x.cast(DType::F32), ..self }
     }
 
     /// Adds two maps of the same layout.

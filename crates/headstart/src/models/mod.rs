@@ -17,6 +17,8 @@ pub mod tap;
 mod tokens;
 
 mod alexnet;
+mod clip_resnet;
+mod clip_text;
 mod convnext;
 mod efficientnet;
 mod mbconv;
@@ -29,14 +31,16 @@ mod vit;
 
 use burn::Tensor;
 use burn::module::Module;
-use burn::tensor::Device;
+use burn::tensor::{DType, Device, Int, TensorData};
 
 use crate::error::{Error, Result};
 use layers::{Linears, Map, Tokens};
 use spec::{Group, Row, Variant, Weights};
 use tap::Tap;
 
+pub use clip_text::{ClipText, TextSpec};
 pub use head::HeadSpec;
+pub(crate) use head::unit_length;
 pub use macs::macs;
 pub use network::values as host_values;
 pub use network::{Network, ParamInfo, frozen};
@@ -78,12 +82,54 @@ impl Flow {
         }
     }
 
+    /// Keeps some of the pictures.
+    pub fn select(self, pictures: &[usize]) -> Self {
+        let pick = |device: &Device| {
+            let at: Vec<i64> = pictures.iter().map(|i| *i as i64).collect();
+            Tensor::<1, Int>::from_data(TensorData::new(at, [pictures.len()]), device)
+        };
+        match self {
+            Flow::Map(map) => {
+                let x = map.into_nhwc();
+                let at = pick(&x.device());
+                Flow::Map(Map::from_nhwc(x.select(0, at)))
+            }
+            Flow::Tokens(tokens) => {
+                let (grid, x) = (tokens.grid(), tokens.into_tensor());
+                let at = pick(&x.device());
+                Flow::Tokens(Tokens::new(x.select(0, at), grid))
+            }
+            Flow::Flat(x) => {
+                let at = pick(&x.device());
+                Flow::Flat(x.select(0, at))
+            }
+        }
+    }
+
     /// Moves it to another device of the same kind, say one with autodiff.
     pub fn to_device(self, device: &Device) -> Self {
         match self {
             Flow::Map(map) => Flow::Map(map.to_device(device)),
             Flow::Tokens(tokens) => Flow::Tokens(tokens.to_device(device)),
-            Flow::Flat(x) => Flow::Flat(x.to_device(device)),
+            Flow::Flat(x) => Flow::Flat(map::to_device(x, device)),
+        }
+    }
+
+    /// Rounds it to bf16, in which the groups up to the pooling then run; embeddings stay in f32.
+    pub fn half(self) -> Self {
+        match self {
+            Flow::Map(map) => Flow::Map(map.half()),
+            Flow::Tokens(tokens) => Flow::Tokens(tokens.half()),
+            flat => flat,
+        }
+    }
+
+    /// Widens it to f32 again, on devices other than the CPU.
+    pub fn wide(self) -> Self {
+        match self {
+            Flow::Map(map) => Flow::Map(map.wide()),
+            Flow::Tokens(tokens) => Flow::Tokens(tokens.apply(|x| x.cast(DType::F32))),
+            flat => flat,
         }
     }
 }
@@ -257,6 +303,7 @@ families! {
     ConvNext = convnext,
     ViT = vit,
     SwinV2 = swinv2,
+    ClipResNet = clip_resnet,
 }
 
 /// Lists every dialect a network's checkpoints may use, its own first.

@@ -9,7 +9,7 @@ use burn::module::{Flag, Module, ModuleMapper, ModuleVisitor, Param};
 use burn::tensor::{Device, TensorData};
 
 use super::head::Head;
-use super::layers::{Linears, Map};
+use super::layers::{Linears, Map, is_cpu};
 use super::spec::{Group, Row};
 use super::tap::Tap;
 use super::{Backbone, Dialect, Flow, ModelOptions, find, init};
@@ -123,9 +123,23 @@ impl Network {
         })
     }
 
-    /// Tells whether the groups from `first` on have convolutions and can be trained on bf16 maps. Linear layers and
-    /// the head are trained in f32.
+    /// Returns the device its tensors are on, without autodiff.
+    pub fn device(&self) -> Device {
+        let found = self.devices().into_iter().next();
+        found.expect("a network has tensors").without_autodiff()
+    }
+
+    /// Moves it to another device. Clones share running statistics, which move along.
+    pub fn on(self, device: &Device) -> Self {
+        if self.device() == *device { self } else { self.fork(device) }
+    }
+
+    /// Tells whether the groups from `first` on can be trained in bf16. On the CPU those are convolutions, BatchNorm and
+    /// pooling, while linear layers and the head are trained in f32; elsewhere only the head is.
     pub fn trains_half(&self, first: usize) -> bool {
+        if !is_cpu(&self.device()) {
+            return first + 1 < self.groups().len();
+        }
         self.backbone.trains_half()
             && self.params().iter().any(|p| p.shape.len() == 4 && self.group_of(&p.name) >= first)
     }

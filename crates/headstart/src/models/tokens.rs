@@ -1,6 +1,7 @@
 //! Tokens: a picture as a sequence, what flows between the blocks of a transformer.
 
 use burn::Tensor;
+use burn::tensor::DType;
 
 use super::map::Map;
 
@@ -78,6 +79,12 @@ impl Tokens {
         Self { x: Tensor::cat(vec![token.expand([n, 1, c]), self.x], 1), ..self }
     }
 
+    /// Rounds them to bf16; not for the CPU engine.
+    pub fn half(self) -> Tokens {
+        assert!(!self.fast, "the CPU engine has no tokens in bf16");
+        self.apply(|x| x.cast(DType::BF16))
+    }
+
     /// Returns the first token of each picture, `[N, C]`.
     pub fn first(self) -> Tensor<2> {
         let [n, _, c] = self.x.dims();
@@ -101,6 +108,6 @@ impl Tokens {
 
     /// Moves them to another device of the same kind, say one with autodiff.
     pub fn to_device(self, device: &burn::tensor::Device) -> Tokens {
-        Self { x: self.x.to_device(device), ..self }
+        Self { x: super::map::to_device(self.x, device), ..self }
     }
 }

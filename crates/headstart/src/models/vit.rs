@@ -87,11 +87,12 @@ impl ViT {
     fn embed(&self, x: Map, tap: &mut Tap) -> Tokens {
         let x = tap.at("patch_embed", self.patch_embed.proj.forward(x, Act::None)); // [N, C, H/p, W/p]
         let x = Tokens::from_map(x);
-        let pos = resample_pos_embed(self.pos_embed.val(), self.side, x.grid());
+        let format = x.clone().into_tensor().dtype();
+        let pos = resample_pos_embed(self.pos_embed.val(), self.side, x.grid()).cast(format);
         let covers_class = pos.dims()[1] > x.dims()[1];
         let x = match &self.cls_token {
-            Some(token) if covers_class => x.prepend(token.val()).apply(|x| x + pos),
-            Some(token) => x.apply(|x| x + pos).prepend(token.val()),
+            Some(token) if covers_class => x.prepend(token.val().cast(format)).apply(|x| x + pos),
+            Some(token) => x.apply(|x| x + pos).prepend(token.val().cast(format)),
             None => x.apply(|x| x + pos),
         };
         match &self.norm_pre {

@@ -48,3 +48,22 @@ pub(super) fn check_phases(recipe: &Recipe, network: &Network) -> Result<()> {
     }
     Ok(())
 }
+
+/// Makes sure that photos without labels and phases that learn from them come together.
+pub(super) fn check_semi(recipe: &Recipe, there: bool) -> Result<()> {
+    let wanted = recipe.phases.iter().find(|phase| phase.semi.is_some());
+    match (wanted, there) {
+        (Some(phase), false) => Err(Error::BadRecipe {
+            place: place(phase),
+            what: "it learns from photos without labels, and there are none".into(),
+            hint: "name a folder with `--unlabeled DIR`, or take labels away with `--labels-per-class 10 --unlabeled rest`"
+                .into(),
+        }),
+        (None, true) => Err(Error::BadRecipe {
+            place: "--unlabeled".into(),
+            what: "no phase of the recipe learns from photos without labels".into(),
+            hint: "use `--recipe semi`, or add `semi = \"fixmatch\"` to a phase".into(),
+        }),
+        _ => Ok(()),
+    }
+}

@@ -13,6 +13,7 @@ use super::optimizer::Optimizer;
 use super::prefix::FeatureCache;
 use super::recipe::{Phase, Recipe};
 use super::validate::judge;
+use crate::clip::HeadPlan;
 use crate::error::{Error, Result};
 use crate::models::Network;
 
@@ -58,7 +59,9 @@ pub(super) fn finish(
     if let Some(share) = job.recipe.wise {
         let head = network.groups().last().expect("a head");
         let before = say(&score(&state.best)?);
-        average::wise(&mut state.best, start, share, &|name| head.owns(name));
+        // A zero-shot head was worth something before it was trained.
+        let is_new = !HeadPlan::is_zero_shot(&job.recipe.head);
+        average::wise(&mut state.best, start, share, &|name| is_new && head.owns(name));
         let after = say(&score(&state.best)?);
         notes.push(format!(
             "{:.0} % of the backbone's way from its start is kept: {after} on the validation photos, {before} before",

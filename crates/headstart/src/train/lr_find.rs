@@ -5,8 +5,9 @@
 //! network back afterwards.
 
 use super::checkpoint::Checkpoint;
-use super::fit::{Job, Learner};
+use super::fit::Job;
 use super::keep::put;
+use super::learner::Learner;
 use super::lr_suggest::{Suggestions, suggest};
 use super::observer::{EpochRecord, Event, Observer};
 use super::optimizer::{Optimizer, OptimizerSpec};
@@ -101,7 +102,8 @@ pub fn lr_find(
     let epochs = settings.steps.div_ceil(per_epoch);
     // The ratio over whole epochs that gives the wanted one over the wanted steps.
     let ratio = (settings.end / settings.start).powf((epochs * per_epoch) as f64 / settings.steps as f64);
-    let mut phase = Phase { epochs, schedule: Schedule::Exponential { ratio }.to_string(), ..phase.clone() };
+    let mut phase =
+        Phase { epochs, schedule: Schedule::Exponential { ratio }.to_string(), semi: None, ..phase.clone() };
     phase.set_rate(settings.start);
     let recipe = Recipe { ema: None, accumulate: 1, ..job.recipe.clone() };
     let job = Job {

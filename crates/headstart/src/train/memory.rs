@@ -17,6 +17,7 @@ use super::step::Lesson;
 use super::{Photos, Recipe};
 use crate::error::{Error, Result};
 use crate::machine::Memory;
+use crate::models::layers::is_cpu;
 use crate::models::{Network, frozen};
 
 /// What a step needs at least.
@@ -40,6 +41,10 @@ const FEW: [usize; 2] = [2, 4];
 
 /// Measures what the largest phase needs; `None` where the allocator does not tell or every phase trains the head alone.
 pub fn measure(recipe: &Recipe, network: &Network, train: &Photos) -> Result<Option<Need>> {
+    // What the allocator tells is about the CPU's memory.
+    if !is_cpu(&network.device()) {
+        return Ok(None);
+    }
     let head = network.groups().len() - 1;
     let mut firsts = BTreeSet::new();
     for phase in &recipe.phases {

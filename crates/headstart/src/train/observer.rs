@@ -74,6 +74,9 @@ pub struct EpochRecord {
     /// Of regression, the mean over targets of the share of variance explained.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub r2: Option<f64>,
+    /// Share of the pictures without labels that had one for a while, in a phase that learns from them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub labelled: Option<f64>,
     /// Learning rate of the head at the last step.
     pub lr: f64,
     /// Seconds the epoch took.

@@ -120,9 +120,9 @@ impl Optimizer {
             self.names = network.params().into_iter().map(|p| p.name).collect();
         }
         let scale = clip.map_or(1.0, |max| {
-            let mut norm = GradNorm { grads, total: 0.0 };
+            let mut norm = GradNorm { grads, squares: Vec::new() };
             network.visit(&mut norm);
-            (max / (norm.total.sqrt() + 1e-6)).min(1.0)
+            (max / (norm.total().sqrt() + 1e-6)).min(1.0)
         });
         let names = Rc::clone(&self.names);
         network.map(&mut Step { optimizer: self, names: names.iter(), grads, rate, scale })
@@ -205,7 +205,17 @@ fn adamw(
 /// Adds up the squares of all gradients.
 struct GradNorm<'a> {
     grads: &'a Gradients,
-    total: f64,
+    squares: Vec<Tensor<1>>,
+}
+
+impl GradNorm<'_> {
+    /// All at once: a device is asked but once.
+    fn total(self) -> f64 {
+        if self.squares.is_empty() {
+            return 0.0;
+        }
+        crate::models::values(&Tensor::cat(self.squares, 0)).into_iter().map(f64::from).sum()
+    }
 }
 
 impl ModuleVisitor for GradNorm<'_> {
@@ -214,7 +224,7 @@ impl ModuleVisitor for GradNorm<'_> {
         if tensor.is_require_grad()
             && let Some(grad) = tensor.grad(self.grads)
         {
-            self.total += f64::from(grad.square().sum().into_scalar::<f32>());
+            self.squares.push(grad.square().sum());
         }
     }
 }

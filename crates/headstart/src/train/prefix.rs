@@ -22,7 +22,7 @@ use super::photos::{Batch, Photos};
 use crate::error::{Error, Result};
 use crate::fast::{Capture, Plan, Precision, capture};
 use crate::machine::Memory;
-use crate::models::layers::{Map, Tokens};
+use crate::models::layers::{Map, Tokens, is_cpu};
 use crate::models::tap::Tap;
 use crate::models::{Flow, Network, values};
 
@@ -113,8 +113,9 @@ pub struct Prefix {
     network: Network,
     first: usize,
     precision: Precision,
-    /// The narrow part and the number of groups in it.
+    /// The narrow part and the number of groups in it; for the CPU.
     plan: Option<(Plan, usize)>,
+    device: Device,
 }
 
 /// Pictures whose values set the ranges of 8-bit formats; bf16 has no ranges to set.
@@ -123,7 +124,8 @@ const CALIBRATION: usize = 64;
 impl Prefix {
     /// Prepares the groups before `first` in a format that [`Prefix::calibrate`] has yet to fit.
     pub fn narrow(network: &Network, first: usize, precision: Precision) -> Self {
-        Self { network: crate::models::frozen(network), first, precision, plan: None }
+        let device = network.device();
+        Self { network: crate::models::frozen(network), first, precision, plan: None, device }
     }
 
     /// Prepares the groups before `first`; a narrow format is fitted to some of `photos`.
@@ -134,7 +136,8 @@ impl Prefix {
         photos: &Photos,
     ) -> Result<Self> {
         let mut prefix = Self::narrow(network, first, precision);
-        if precision != Precision::F32 && first > 0 && !photos.is_empty() {
+        // Other devices have nothing to fit: they take bf16 as it is.
+        if precision != Precision::F32 && first > 0 && !photos.is_empty() && is_cpu(&prefix.device) {
             let wanted = if precision == Precision::Int8 { CALIBRATION } else { 1 };
             // Spread over the set, which is in order of class.
             let picks: Vec<usize> = (0..photos.len()).step_by(photos.len().div_ceil(wanted)).collect();
@@ -184,16 +187,21 @@ impl Prefix {
 
     /// Runs pictures `[n, h, w, 3]`.
     pub fn run(&mut self, x: Cow<'_, [f32]>, [n, h, w]: [usize; 3]) -> Flow {
-        let device = Device::flex();
+        let device = &self.device;
         let Some((plan, groups)) = &mut self.plan else {
-            return run(&self.network, self.first, Batch { x: x.into_owned(), n, h, w }, &device);
+            let batch = Batch { x: x.into_owned(), n, h, w };
+            if self.precision == Precision::Bf16 && !is_cpu(device) {
+                let input = run(&self.network, 0, batch, device).half();
+                return self.network.run(0..self.first, input, &mut Tap::off()).wide();
+            }
+            return run(&self.network, self.first, batch, device);
         };
         let (values, [rows, columns, c]) = plan.run(&x);
         let flat = *groups == self.network.groups().len() - 1;
         let flow = if flat {
-            Flow::Flat(Tensor::from_data(TensorData::new(values, [n, c]), &device))
+            Flow::Flat(Tensor::from_data(TensorData::new(values, [n, c]), device))
         } else {
-            let map = Tensor::from_data(TensorData::new(values, [n, rows, columns, c]), &device);
+            let map = Tensor::from_data(TensorData::new(values, [n, rows, columns, c]), device);
             Flow::Map(Map::from_nhwc(map))
         };
         self.network.run(*groups..self.first, flow, &mut Tap::off())

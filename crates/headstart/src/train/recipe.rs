@@ -15,13 +15,15 @@ use super::optimizer::OptimizerSpec;
 use super::place::{point, toml_error};
 use super::sampler::Sampler;
 use super::schedule::Schedule;
+use super::semi::SemiSpec;
 use super::views::Views;
+use crate::clip::HeadPlan;
 use crate::error::{Error, Result};
 use crate::fast::Precision;
 use crate::image::Pipeline;
+use crate::models::Network;
 use crate::models::lora::LoraSpec;
 use crate::models::spec::{Filter, InputSpec};
-use crate::models::{HeadSpec, Network};
 
 /// A whole training plan.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -33,7 +35,7 @@ pub struct Recipe {
     /// Whether to start from pretrained weights.
     #[serde(default = "yes")]
     pub pretrained: bool,
-    /// The new head, as [`HeadSpec`] text.
+    /// The new head, as [`HeadPlan`] text.
     #[serde(default = "linear")]
     pub head: String,
     /// Pictures a step.
@@ -60,6 +62,9 @@ pub struct Recipe {
     /// Pipeline of training pictures.
     #[serde(default = "eval_pipeline")]
     pub train: String,
+    /// Pipeline of the strongly changed views that phases with `semi` learn from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub strong: Option<String>,
     /// Pipeline of validation pictures.
     #[serde(default = "eval_pipeline")]
     pub eval: String,
@@ -127,6 +132,9 @@ pub struct Phase {
     /// Epochs after which the next group towards the stem thaws, the head first; `None` thaws all at once.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unfreeze_every: Option<usize>,
+    /// How pictures without labels take part, as [`SemiSpec`] text.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub semi: Option<String>,
     /// Low-rank adapters that train instead of the layers they sit on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lora: Option<LoraSpec>,
@@ -168,6 +176,7 @@ pub const BUILT_IN: &[(&str, &str)] = &[
     ("head", include_str!("../../../../recipes/head.toml")),
     ("demo", include_str!("../../../../recipes/demo.toml")),
     ("finetune", include_str!("../../../../recipes/finetune.toml")),
+    ("semi", include_str!("../../../../recipes/semi.toml")),
     ("scratch", include_str!("../../../../recipes/scratch.toml")),
 ];
 
@@ -206,12 +215,13 @@ impl Recipe {
         let bad =
             |what: String, hint: &str| Err(Error::BadRecipe { place: place.into(), what, hint: hint.into() });
         let named = |e: Error| e.within(place);
-        self.head.parse::<HeadSpec>().map_err(named)?;
+        self.head.parse::<HeadPlan>().map_err(named)?;
         self.optimizer.parse::<OptimizerSpec>().map_err(named)?;
         // Any network's preprocessing will do to see whether the pipelines can be read.
         let mut filled = self.clone();
         filled.resolve(&InputSpec::imagenet(Filter::Bilinear));
-        for (key, pipeline) in [("train", &filled.train), ("eval", &filled.eval)] {
+        let strong = filled.strong.as_ref().map(|strong| ("strong", strong));
+        for (key, pipeline) in [("train", &filled.train), ("eval", &filled.eval)].into_iter().chain(strong) {
             pipeline.parse::<Pipeline>().map_err(|e| named(e.within(key)))?;
         }
         if self.phases.is_empty() {
@@ -272,6 +282,9 @@ impl Recipe {
                     "write one number as `lr`, the head's rate, or drop `layer_decay`",
                 );
             }
+            if let Some(semi) = &phase.semi {
+                semi.parse::<SemiSpec>().and_then(|s| s.check(self, phase)).map_err(named)?;
+            }
             if let Some(lora) = &phase.lora {
                 lora.check().map_err(named)?;
             }
@@ -306,12 +319,15 @@ impl Recipe {
                 *text = value.to_string();
             }
         }
-        spell::<HeadSpec>(&mut self.head);
+        spell::<HeadPlan>(&mut self.head);
         spell::<OptimizerSpec>(&mut self.optimizer);
-        self.phases.iter_mut().for_each(|phase| spell::<Schedule>(&mut phase.schedule));
+        for phase in &mut self.phases {
+            spell::<Schedule>(&mut phase.schedule);
+            phase.semi.as_mut().map(spell::<SemiSpec>);
+        }
         let list = |v: [f32; 3]| v.map(|x| x.to_string()).join(", ");
         let norm = format!("{}; {}", list(input.mean), list(input.std));
-        for pipeline in [&mut self.train, &mut self.eval] {
+        for pipeline in [&mut self.train, &mut self.eval].into_iter().chain(&mut self.strong) {
             *pipeline = pipeline
                 .replace("{size}", &input.size.to_string())
                 .replace("{resize}", &input.resize().to_string())

@@ -40,10 +40,7 @@ impl Lesson {
 
 /// Runs the groups from `first` on, maps in bf16 if `half`.
 pub(super) fn outputs(first: usize, input: Flow, half: bool, network: &Network) -> Tensor<2> {
-    let input = match input {
-        Flow::Map(map) if half => Flow::Map(map.half()),
-        other => other,
-    };
+    let input = if half { input.half() } else { input };
     network.run(first..network.groups().len(), input, &mut Tap::off()).flat()
 }
 

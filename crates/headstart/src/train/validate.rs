@@ -1,7 +1,6 @@
 //! What a network is worth on the validation pictures, by task: the numbers epochs are compared by.
 
 use burn::Tensor;
-use burn::tensor::Device;
 
 use super::objective::LossSpec;
 use super::observer::EpochRecord;
@@ -15,7 +14,7 @@ use crate::task::{Task, Truth, unscale};
 
 /// Computes the logits of every picture in order.
 pub fn logits(network: &Network, photos: &Photos) -> Result<Vec<f32>> {
-    let (network, device) = (frozen(network), Device::flex());
+    let (network, device) = (frozen(network), network.device());
     let groups = network.groups().len();
     let mut all = Vec::with_capacity(photos.len() * network.options().num_classes);
     for batch in photos.in_order(0) {

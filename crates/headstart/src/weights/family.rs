@@ -15,6 +15,8 @@ pub fn looks_like(dict: &StateDict) -> Option<&'static str> {
     // The most telling keys first: several families share `features.0` or `blocks.0`.
     Some(if starts("layers.0.blocks.") || holds("relative_position_bias_table") || holds(".attn.cpb_mlp.") {
         "Swin Transformer"
+    } else if starts("visual.trunk.") {
+        "CLIP around a network of timm (open_clip names)"
     } else if has("conv_proj.weight") && has("class_token") {
         "ViT (torchvision names)"
     } else if has("patch_embed.proj.weight") && starts("blocks.0.attn.") {

@@ -15,6 +15,7 @@ use crate::error::{Error, Result};
 
 pub mod atomic;
 pub mod cache;
+pub mod clip;
 mod download;
 pub mod env;
 pub mod family;

@@ -3,7 +3,8 @@
 //! Two containers hold the same kind of pickle: a zip archive with one member per storage
 //! (PyTorch ≥ 1.6), and the legacy stream of five pickles followed by the storages. Numbers are
 //! read from the file storage by storage, so an optimizer state costs no memory. The values are
-//! read by `pickle.rs` and understood by `rebuild.rs`.
+//! read by `pickle.rs` and understood by `rebuild.rs`. A TorchScript archive is the first kind with a
+//! program beside it, which is left alone: OpenAI published CLIP so.
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -45,13 +46,6 @@ fn read_zip(path: &Path) -> Result<StateDict> {
         .map(String::from)
         .ok_or_else(|| bad_weights(path, "it is a zip archive, but not one that PyTorch wrote"))?;
     let folder = pickle.trim_end_matches("data.pkl").to_string();
-    if zip.names().any(|name| name.starts_with(&format!("{folder}code/"))) {
-        return Err(Error::BadWeights {
-            path: path.to_path_buf(),
-            reason: "it is a TorchScript program, not a checkpoint".into(),
-            hint: "save its weights in Python: `torch.save(torch.jit.load(F).state_dict(), …)`".into(),
-        });
-    }
     let pickle_len = zip.len(&pickle).unwrap_or(0);
     if pickle_len > MAX_PICKLE {
         return Err(bad_weights(path, format!("its pickle is {pickle_len} bytes long, no checkpoint's is")));

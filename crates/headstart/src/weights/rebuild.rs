@@ -180,6 +180,12 @@ impl Arena {
                     self.walk(value, &join(key), depth + 1, visits, found);
                 }
             }
+        } else if let Some(attributes) = self.script_state(value) {
+            *visits += attributes.len();
+            for &(key, value) in attributes {
+                let key = self.str(key).filter(|key| key.len() <= MAX_NAME).unwrap_or("?");
+                self.walk(value, &join(key), depth + 1, visits, found);
+            }
         } else if let Some(what) = self.unsupported(value) {
             if found.notes.len() < MAX_PARTS {
                 found.notes.push(format!("left out `{prefix}`: {what}"));
@@ -253,6 +259,8 @@ impl Arena {
             ("torch._utils", name) if name.starts_with("_rebuild") => {
                 Some(format!("a tensor of a kind that is not supported (`{name}`)"))
             }
+            // Settings of a layer, such as its padding.
+            ("torch.jit._pickle", name) if name.ends_with("list") => None,
             (module, "_reconstruct") if module.starts_with("numpy") => Some("a NumPy array".into()),
             (module, name) if self.items(value).is_none() => {
                 Some(format!("an object of `{module}.{name}`, not a tensor"))
@@ -266,6 +274,14 @@ impl Arena {
         let Some(Node::Object { state, .. }) = self.node(value) else { return None };
         (self.lookup(*state, "_parameters").is_some() && self.lookup(*state, "_modules").is_some())
             .then_some(*state)
+    }
+
+    /// Returns the attributes of a module that TorchScript saved: its class is a path in the archive's program.
+    fn script_state(&self, value: Value) -> Option<&[(Value, Value)]> {
+        let Some(Node::Object { class, state, .. }) = self.node(value) else { return None };
+        let (module, _) = self.global(*class)?;
+        let Some(Node::Dict(items)) = self.node(*state) else { return None };
+        module.starts_with("__torch__").then_some(&items[..])
     }
 
     fn lookup(&self, dict: Value, key: &str) -> Option<Value> {

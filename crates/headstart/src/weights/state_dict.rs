@@ -142,6 +142,12 @@ impl StateDict {
         StateDict { source: source.as_ref().to_path_buf(), ..StateDict::default() }
     }
 
+    /// Makes an empty state dict with this one's source, metadata and notes.
+    pub fn without_tensors(&self) -> StateDict {
+        let (source, metadata, notes) = (self.source.clone(), self.metadata.clone(), self.notes.clone());
+        StateDict { source, metadata, notes, ..StateDict::default() }
+    }
+
     /// Adds a tensor at the end, or replaces the one of that name in its place.
     pub fn insert(&mut self, name: impl Into<String>, entry: Entry) {
         let name = name.into();

@@ -1,9 +1,11 @@
 //! Activations by name, whichever kernel applies them.
 
+use std::f64::consts::FRAC_1_SQRT_2;
+
 use burn::Tensor;
 use burn::tensor::activation;
 
-use super::{Map, Tokens};
+use super::{Format, Map, Tokens};
 use crate::fast::{self, Clamp, Curve};
 
 /// An activation.
@@ -62,17 +64,25 @@ impl Act {
     /// Applies all of it with Burn's operations.
     pub(super) fn reference<const D: usize>(self, x: Tensor<D>) -> Tensor<D> {
         let ramp = |x: Tensor<D>| (x + 3.0).clamp(0.0, 6.0) / 6.0;
-        match self {
-            Act::None => x,
-            Act::Relu => activation::relu(x),
-            Act::Relu6 => x.clamp(0.0, 6.0),
+        let format = match self {
+            Act::None => return x,
+            Act::Relu => return activation::relu(x),
+            Act::Relu6 => return x.clamp(0.0, 6.0),
+            _ => x.dtype(),
+        };
+        let x = x.wide();
+        let y = match self {
+            Act::None | Act::Relu | Act::Relu6 => x,
+            // Burn's gradient of `gelu` is that of its approximation by tanh on other devices than the CPU.
+            Act::Gelu if x.is_autodiff() => x.clone() * ((x * FRAC_1_SQRT_2).erf() + 1.0) * 0.5,
             Act::Gelu => activation::gelu(x),
             Act::QuickGelu => x.clone() * activation::sigmoid(x * 1.702),
             Act::Silu => activation::silu(x),
             Act::Sigmoid => activation::sigmoid(x),
             Act::HardSwish => x.clone() * ramp(x),
             Act::HardSigmoid => ramp(x),
-        }
+        };
+        y.cast(format)
     }
 
     /// Applies it to a map.

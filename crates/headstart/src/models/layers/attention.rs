@@ -2,10 +2,10 @@
 
 use burn::Tensor;
 use burn::module::{Module, Param};
-use burn::tensor::{Device, activation};
+use burn::tensor::{Bool, Device, activation};
 
-use super::{Act, Dense, GlobalResponseNorm, Linear, Linears, Tokens};
-use crate::fast;
+use super::{Act, Dense, Format, GlobalResponseNorm, Linear, Linears, Tokens};
+use crate::fast::{self, AttentionPlan};
 use crate::models::macs;
 
 /// Multi-head self-attention: Vaswani et al., "Attention Is All You Need", 2017.
@@ -17,13 +17,20 @@ pub struct Attention {
     pub proj: Linear,
     #[module(skip)]
     heads: usize,
+    #[module(skip)]
+    causal: bool,
 }
 
 impl Attention {
     /// Makes the layer for `width` channels, all zeros.
     pub fn new(width: usize, heads: usize, device: &Device) -> Self {
         let linear = |outputs| Linear::new(width, outputs, device);
-        Self { qkv: linear(3 * width), proj: linear(width), heads }
+        Self { qkv: linear(3 * width), proj: linear(width), heads, causal: false }
+    }
+
+    /// Lets each token see itself and those before it, as texts are read.
+    pub fn causal(self) -> Self {
+        Self { causal: true, ..self }
     }
 
     /// Lists its linear layers under `at`.
@@ -41,22 +48,30 @@ impl Attention {
         let y = qkv.apply(|qkv| {
             let [n, t, _] = qkv.dims();
             if macs::add(2 * n * t * t * width) {
-                Tensor::zeros([n, t, width], &qkv.device())
+                Tensor::zeros([n, t, width], (&qkv.device(), qkv.dtype()))
             } else if fast {
-                fast::attention(qkv, self.heads, factor as f32)
+                let (heads, causal) = (self.heads, self.causal);
+                fast::attention(qkv, AttentionPlan { heads, scale: factor as f32, causal })
             } else {
-                reference(qkv, self.heads, factor)
+                reference(qkv, self.heads, factor, self.causal)
             }
         });
         self.proj.join(y, scale, residual)
     }
 }
 
-fn reference(qkv: Tensor<3>, heads: usize, factor: f64) -> Tensor<3> {
+fn reference(qkv: Tensor<3>, heads: usize, factor: f64, causal: bool) -> Tensor<3> {
     let [n, t, c3] = qkv.dims();
     let split = qkv.reshape([n, t, 3, heads, c3 / 3 / heads]).permute([2, 0, 3, 1, 4]);
     let part = |i: usize| split.clone().narrow(0, i, 1).squeeze_dim::<4>(0); // [N, heads, T, d]
-    let p = activation::softmax((part(0) * factor).matmul(part(1).swap_dims(2, 3)), 3);
+    let mut logits = (part(0) * factor).matmul(part(1).swap_dims(2, 3));
+    let format = logits.dtype();
+    if causal {
+        // True above the diagonal.
+        let later = Tensor::<2, Bool>::tril_mask([t, t], 0, &logits.device());
+        logits = logits.mask_fill(later.unsqueeze(), f32::NEG_INFINITY);
+    }
+    let p = activation::softmax(logits.wide(), 3).cast(format);
     p.matmul(part(2)).permute([0, 2, 1, 3]).reshape([n, t, c3 / 3])
 }
 

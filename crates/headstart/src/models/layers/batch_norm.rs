@@ -4,7 +4,7 @@ use burn::Tensor;
 use burn::module::{Flag, Module, Param, RunningState};
 use burn::tensor::{Device, module};
 
-use super::{Act, InnerOrSelf, Map};
+use super::{Act, Format, InnerOrSelf, Map};
 use crate::fast::{self, NormPlan};
 use crate::models::map::is_cpu;
 
@@ -86,6 +86,11 @@ impl BatchNorm {
     }
 
     fn reference<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
+        let format = x.dtype();
+        self.in_f32(x.wide()).cast(format)
+    }
+
+    fn in_f32<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
         let device = x.device();
         if self.uses_batch(&device) {
             let dims = x.dims();

@@ -5,7 +5,7 @@ use burn::module::{Module, Param};
 use burn::tensor::ops::ConvOptions;
 use burn::tensor::{Device, module};
 
-use super::{Act, BatchNorm, InnerOrSelf, Map};
+use super::{Act, BatchNorm, Format, InnerOrSelf, Map};
 use crate::fast::{self, ConvGeometry, Fold, PackedSlot};
 use crate::models::macs;
 
@@ -155,7 +155,8 @@ impl Conv2d {
             dilation: [1, 1],
             groups: geometry.groups,
         };
-        module::conv2d(x, self.weight.val(), bias, options)
+        let (weight, bias) = (self.weight.val().like(&x), bias.map(|b| b.like(&x)));
+        module::conv2d(x, weight, bias, options)
     }
 }
 

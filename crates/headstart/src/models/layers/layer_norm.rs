@@ -4,7 +4,7 @@ use burn::Tensor;
 use burn::module::{Module, Param};
 use burn::tensor::Device;
 
-use super::{Map, Tokens};
+use super::{Format, Map, Tokens};
 use crate::fast;
 use crate::models::map::is_cpu;
 
@@ -47,15 +47,18 @@ impl LayerNorm {
     /// Normalises embeddings `[N, C]`.
     pub fn flat(&self, x: Tensor<2>) -> Tensor<2> {
         let fast = is_cpu(&x.device());
-        self.last_axis(x, fast)
+        self.last_axis(x.wide(), fast)
     }
 
     fn last_axis<const D: usize>(&self, x: Tensor<D>, fast: bool) -> Tensor<D> {
         if fast {
             return fast::layer_norm(x, self.weight.val(), self.bias.val(), self.eps as f32);
         }
+        let (format, x) = (x.dtype(), x.wide());
         let centred = x.clone() - x.mean_dim(D - 1);
         let var = centred.clone().square().mean_dim(D - 1);
-        centred / (var + self.eps).sqrt() * self.weight.val().unsqueeze() + self.bias.val().unsqueeze()
+        let y =
+            centred / (var + self.eps).sqrt() * self.weight.val().unsqueeze() + self.bias.val().unsqueeze();
+        y.cast(format)
     }
 }

@@ -4,7 +4,7 @@ use burn::Tensor;
 use burn::module::{Module, Param};
 use burn::tensor::{Device, TensorData, module};
 
-use super::{Act, Conv2d, ConvSpec, InnerOrSelf, Tokens};
+use super::{Act, Conv2d, ConvSpec, Format, InnerOrSelf, Tokens};
 use crate::fast::{self, Clamp, ConvGeometry, Fold, NormPlan, PackedSlot};
 use crate::models::macs;
 use crate::models::map::is_cpu;
@@ -75,6 +75,7 @@ impl Linear {
         let y = if is_cpu(&x.device()) {
             fast::linear(fast::linear(x, a, None, Clamp::None), b, None, Clamp::None)
         } else {
+            let (a, b) = (a.like(&x), b.like(&x));
             x.matmul(a.transpose()).matmul(b.transpose())
         };
         Some(y * self.lora_scale)
@@ -127,7 +128,7 @@ pub trait Dense: Module {
                 (true, None) => act.finish(multiply(self, x, None, None, act.clamp())),
                 (true, Some(added)) => act.fast(multiply(self, x, None, None, Clamp::None) + added),
                 (false, added) => {
-                    let y = module::linear(x, self.matrix().transpose(), self.offset());
+                    let y = plain(self, x);
                     act.reference(if let Some(added) = added { y + added } else { y })
                 }
             }
@@ -145,11 +146,11 @@ pub trait Dense: Module {
                 (true, None) => return multiply(self, x, scale, Some(residual), Clamp::None),
                 (true, Some(added)) => multiply(self, x, None, None, Clamp::None) + added,
                 (false, added) => {
-                    let y = module::linear(x, self.matrix().transpose(), self.offset());
+                    let y = plain(self, x);
                     if let Some(added) = added { y + added } else { y }
                 }
             };
-            residual + if let Some(scale) = scale { y * scale.unsqueeze() } else { y }
+            residual + if let Some(scale) = scale { y.clone() * scale.like(&y).unsqueeze() } else { y }
         })
     }
 }
@@ -198,6 +199,12 @@ impl Dense for Conv2d {
     fn make(inputs: usize, outputs: usize, device: &Device) -> Self {
         ConvSpec::new(inputs, outputs, 1).with_bias().init(device)
     }
+}
+
+/// Runs with Burn's operations, in the format of `x`.
+fn plain<L: Dense>(layer: &L, x: Tensor<3>) -> Tensor<3> {
+    let (matrix, bias) = (layer.matrix().like(&x), layer.offset().map(|b| b.like(&x)));
+    module::linear(x, matrix.transpose(), bias)
 }
 
 /// Runs on the CPU engine: one fused kernel at inference.

@@ -17,9 +17,10 @@ mod pos_embed;
 mod window;
 
 use burn::Tensor;
+use burn::tensor::{DType, FloatDType};
 
-pub use super::map::Map;
 pub(crate) use super::map::is_cpu;
+pub use super::map::{Map, plainly};
 pub use super::tokens::Tokens;
 pub use act::Act;
 pub use attention::{Attention, LayerScale, Mlp};
@@ -31,6 +32,25 @@ pub use linear::{Dense, Linear, Linears};
 pub use pool::{adaptive_avg_pool, global_avg_pool, max_pool};
 pub use pos_embed::resample_pos_embed;
 pub use window::{WindowAttention, pad};
+
+/// Number formats on the reference path. Weights are f32; what meets a bf16 map is rounded to it on the way, and what
+/// sums over many values is worked out in f32.
+trait Format {
+    /// Takes the format of `other`.
+    fn like<const E: usize>(self, other: &Tensor<E>) -> Self;
+    /// Takes f32.
+    fn wide(self) -> Self;
+}
+
+impl<const D: usize> Format for Tensor<D> {
+    fn like<const E: usize>(self, other: &Tensor<E>) -> Self {
+        self.cast(FloatDType::from(other.dtype()))
+    }
+
+    fn wide(self) -> Self {
+        self.cast(DType::F32)
+    }
+}
 
 /// Leaves the autodiff graph if there is one.
 trait InnerOrSelf {

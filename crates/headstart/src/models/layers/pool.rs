@@ -4,7 +4,7 @@ use burn::Tensor;
 use burn::tensor::module;
 use burn::tensor::ops::MaxPoolOptions;
 
-use super::Map;
+use super::{Format, Map};
 use crate::fast::{self, PoolGeometry};
 
 /// Max-pools with an even padding.
@@ -22,12 +22,12 @@ pub fn max_pool(x: Map, kernel: usize, stride: usize, pad: usize) -> Map {
     x.with(module::max_pool2d(x.x.clone(), options))
 }
 
-/// Averages to a given height and width: `AdaptiveAvgPool2d`.
+/// Averages to a given height and width, in f32 whatever the map is: `AdaptiveAvgPool2d`.
 pub fn adaptive_avg_pool(x: Map, size: [usize; 2]) -> Map {
     if x.channels_last {
         return x.with(fast::avg_pool(x.x.clone(), size));
     }
-    x.with(module::adaptive_avg_pool2d(x.x.clone(), size))
+    x.with(module::adaptive_avg_pool2d(x.x.clone().wide(), size))
 }
 
 /// Averages over height and width: `[N, C, H, W]` → `[N, C]`.

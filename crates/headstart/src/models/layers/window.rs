@@ -4,7 +4,7 @@ use burn::Tensor;
 use burn::module::{Module, Param};
 use burn::tensor::{Device, Int, TensorData, activation};
 
-use super::{Act, Dense, Linear, Linears, Map, Tokens};
+use super::{Act, Dense, Format, Linear, Linears, Map, Tokens};
 use crate::models::macs;
 
 /// Cosine attention in windows with a bias by distance: Liu et al., "Swin Transformer V2", 2022.
@@ -54,7 +54,10 @@ impl WindowAttention {
         let x = x.over_nhwc(|x| pad(roll(roll(x, 1, shift[0]), 2, shift[1]), padded[0], padded[1]));
 
         let bias = Tensor::cat(vec![self.q_bias.val(), self.q_bias.val().zeros_like(), self.v_bias.val()], 0);
-        let qkv = self.qkv.tokens(Tokens::from_map(x), Act::None).apply(|qkv| qkv + bias.unsqueeze());
+        let qkv = self.qkv.tokens(Tokens::from_map(x), Act::None).apply(|qkv| {
+            let bias = bias.like(&qkv);
+            qkv + bias.unsqueeze()
+        });
         let y = qkv.into_map().over_nhwc(|qkv| {
             let (rows, columns, t) = (padded[0] / side[0], padded[1] / side[1], side[0] * side[1]);
             let windows =
@@ -79,6 +82,7 @@ impl WindowAttention {
             self.bias(side);
             return Tensor::zeros([b, t, c3 / 3], &qkv.device());
         }
+        let (format, qkv) = (qkv.dtype(), qkv.wide());
         let split = qkv.reshape([b, t, 3, heads, c3 / 3 / heads]).permute([2, 0, 3, 1, 4]);
         let part = |i: usize| split.clone().narrow(0, i, 1).squeeze_dim::<4>(0); // [windows, heads, T, d]
         let direction = |x: Tensor<4>| {
@@ -95,7 +99,7 @@ impl WindowAttention {
             logits = (apart + mask.reshape([1, windows, 1, t, t])).reshape([b, heads, t, t]);
         }
         let y = activation::softmax(logits, 3).matmul(part(2));
-        y.permute([0, 2, 1, 3]).reshape([b, t, c3 / 3])
+        y.permute([0, 2, 1, 3]).reshape([b, t, c3 / 3]).cast(format)
     }
 
     /// The bias of each pair of cells, `[heads, T, T]`.
@@ -128,10 +132,10 @@ impl WindowAttention {
 /// Adds zeros at the bottom and right of `[N, H, W, C]`.
 pub fn pad(x: Tensor<4>, height: usize, width: usize) -> Tensor<4> {
     let [n, h, w, c] = x.dims();
-    let device = x.device();
-    let x =
-        if w == width { x } else { Tensor::cat(vec![x, Tensor::zeros([n, h, width - w, c], &device)], 2) };
-    if h == height { x } else { Tensor::cat(vec![x, Tensor::zeros([n, height - h, width, c], &device)], 1) }
+    let (device, format) = (x.device(), x.dtype());
+    let zeros = |shape: [usize; 4]| Tensor::<4>::zeros(shape, (&device, format));
+    let x = if w == width { x } else { Tensor::cat(vec![x, zeros([n, h, width - w, c])], 2) };
+    if h == height { x } else { Tensor::cat(vec![x, zeros([n, height - h, width, c])], 1) }
 }
 
 /// Moves an axis towards its start by `by`; what leaves comes back at the end.

@@ -251,6 +251,8 @@ pub(super) const VARIANTS: &[Variant<Args>] = &[
                 CLIP.crop(0.95),
             ),
             Weights::hub("openai_ft_in1k", "timm/vit_base_patch16_clip_224.openai_ft_in1k", CLIP),
+            Weights::hub("laion2b", "timm/vit_base_patch16_clip_224.laion2b", CLIP.crop(1.0)),
+            Weights::hub("datacompxl", "timm/vit_base_patch16_clip_224.datacompxl", CLIP.crop(1.0)),
         ],
     ),
     row(
@@ -266,15 +268,18 @@ pub(super) const VARIANTS: &[Variant<Args>] = &[
                 CLIP,
             ),
             Weights::hub("openai_ft_in1k", "timm/vit_base_patch32_clip_224.openai_ft_in1k", CLIP),
+            Weights::hub("laion2b", "timm/vit_base_patch32_clip_224.laion2b", CLIP),
+            Weights::hub("datacompxl", "timm/vit_base_patch32_clip_224.datacompxl", CLIP.crop(1.0)),
         ],
     ),
+    // timm keeps weights made with QuickGELU under the name without it.
     row(
         "vit_base_patch16_clip_quickgelu_224",
         clip(16, BASE, Act::QuickGelu),
         86_568_424,
         RADFORD,
         CLIP,
-        &[Weights::hub("openai", "timm/vit_base_patch16_clip_quickgelu_224.openai", CLIP)],
+        &[Weights::hub("openai", "timm/vit_base_patch16_clip_224.openai", CLIP)],
     ),
     row(
         "vit_base_patch32_clip_quickgelu_224",
@@ -282,7 +287,7 @@ pub(super) const VARIANTS: &[Variant<Args>] = &[
         88_225_000,
         RADFORD,
         CLIP,
-        &[Weights::hub("openai", "timm/vit_base_patch32_clip_quickgelu_224.openai", CLIP)],
+        &[Weights::hub("openai", "timm/vit_base_patch32_clip_224.openai", CLIP)],
     ),
     row(
         "vit_large_patch14_clip_224",
@@ -295,5 +300,13 @@ pub(super) const VARIANTS: &[Variant<Args>] = &[
             "timm/vit_large_patch14_clip_224.openai_ft_in12k_in1k",
             CLIP.crop(1.0),
         )],
+    ),
+    row(
+        "vit_large_patch14_clip_quickgelu_224",
+        clip(14, LARGE, Act::QuickGelu),
+        304_204_776,
+        RADFORD,
+        CLIP.crop(1.0),
+        &[Weights::hub("openai", "timm/vit_large_patch14_clip_224.openai", CLIP.crop(1.0))],
     ),
 ];
