@@ -37,7 +37,7 @@ struct Line {
 }
 
 fn worst(all: &[Agreement], of: impl Fn(&Agreement) -> &Vec<(String, f32)>) -> f32 {
-    all.iter().flat_map(|a| of(a)).fold(0.0, |m, (_, e)| m.max(*e))
+    all.iter().flat_map(of).fold(0.0, |m, (_, e)| m.max(*e))
 }
 
 fn check(name: &'static str, case: &Value) -> Line {

@@ -9,7 +9,7 @@ use burn::tensor::{Device, Gradients, TensorData};
 use formula::{Path, error, network, pictures, tensor, uniform, values};
 use headstart::models::Network;
 use headstart::models::layers::{
-    Act, Attention, BatchNorm, Conv2d, ConvSpec, LayerNorm, Linear, Map, Mlp, Padding, Tokens,
+    Act, Attention, BatchNorm, Branch, Conv2d, ConvSpec, LayerNorm, Linear, Map, Mlp, Padding, Tokens,
     adaptive_avg_pool, conv_bn_act, max_pool, squeeze_excite,
 };
 use headstart::models::tap::Tap;
@@ -240,20 +240,22 @@ fn layers_of_transformers() {
     let width = 24;
     tokens("LayerNorm", &|| LayerNorm::new(width, 1e-6, &device()).map(&mut Fill), &|norm, x| norm.tokens(x));
     tokens("attention", &|| Attention::new(width, 3, &device()).map(&mut Fill), &|layer, x| {
-        layer.forward(x.clone(), None, x)
+        layer.forward(x.clone(), Branch::default(), x)
     });
     let scale = || LayerNorm::new(width, 1e-6, &device()).map(&mut Fill).weight;
     tokens(
         "weighed attention",
         &|| (Attention::new(width, 2, &device()).map(&mut Fill), scale()),
-        &|layer, x| layer.0.forward(x.clone(), Some(&layer.1), x),
+        &|layer, x| layer.0.forward(x.clone(), Branch { scale: Some(&layer.1), ..Branch::default() }, x),
     );
     for act in [Act::Gelu, Act::QuickGelu, Act::Relu] {
         let make = || Mlp::<Linear>::new(width, 50, act, &device()).map(&mut Fill);
-        tokens(&format!("perceptron with {act:?}"), &make, &|mlp, x| mlp.forward(x.clone(), None, x));
+        tokens(&format!("perceptron with {act:?}"), &make, &|mlp, x| {
+            mlp.forward(x.clone(), Branch::default(), x)
+        });
     }
     let make = || Mlp::<Conv2d>::new(width, 48, Act::Gelu, &device()).with_grn(48, &device()).map(&mut Fill);
-    tokens("perceptron with response norm", &make, &|mlp, x| mlp.forward(x.clone(), None, x));
+    tokens("perceptron with response norm", &make, &|mlp, x| mlp.forward(x.clone(), Branch::default(), x));
 }
 
 #[test]

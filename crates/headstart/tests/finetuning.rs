@@ -2,11 +2,14 @@
 
 use std::cell::Cell;
 
+use burn::Tensor;
 use burn::tensor::Device;
 use headstart::Error;
 use headstart::data::{Dataset, SplitConfig};
 use headstart::error::Result;
-use headstart::models::{ModelOptions, Network};
+use headstart::models::layers::Map;
+use headstart::models::tap::Tap;
+use headstart::models::{ModelOptions, Network, host_values};
 use headstart::session::photos;
 use headstart::synth::write_flowers;
 use headstart::train::lr_find::{LrFind, lr_find};
@@ -120,6 +123,29 @@ fn the_way_back_leads_to_the_start() {
 }
 
 #[test]
+fn stochastic_depth_trains_otherwise_and_answers_alike() {
+    let setup = Setup::new();
+    let plain = setup.run(&tail("batch_size = 8"));
+    let none = setup.run(&tail("batch_size = 8\ndrop_path = 0.0"));
+    let some = setup.run(&tail("batch_size = 8\ndrop_path = 0.5"));
+    let again = setup.run(&tail("batch_size = 8\ndrop_path = 0.5"));
+    assert_eq!(difference(&plain.network, &none.network), 0.0);
+    assert!(difference(&plain.network, &some.network) > 1e-4);
+    assert_eq!(difference(&some.network, &again.network), 0.0);
+    // Every branch is there again, on autodiff too.
+    let x = || Map::from_nhwc(Tensor::ones([2, 32, 32, 3], &Device::flex().autodiff()));
+    let [a, b] = [(); 2].map(|()| host_values(&some.network.forward(x(), &mut Tap::off())));
+    assert_eq!(a, b);
+    let text = tail("batch_size = 8\ndrop_path = 0.1").replace("layer4", "pre_logits");
+    let recipe = Recipe::parse(&text, "test").unwrap();
+    let alexnet = Network::new("alexnet", &ModelOptions::new(5), &Device::flex()).unwrap();
+    let error = setup.with(&recipe, None, false, |job| fit(job, alexnet, &mut Silent)).unwrap_err();
+    assert!(error.to_string().contains("alexnet has no residual branches"), "{error}");
+    let error = Recipe::parse(&tail("drop_path = 1.0"), "test").unwrap_err();
+    assert!(error.to_string().contains("`drop_path = 1` is not in [0, 1)"), "{error}");
+}
+
+#[test]
 fn stages_that_start_anew_are_drawn_and_others_kept() {
     let trained = start()
         .assign(&mut |name, shape| name.ends_with("running_var").then(|| vec![2.0; shape.iter().product()]));
@@ -177,7 +203,7 @@ impl Observer for Stopper {
 fn a_stopped_run_goes_on_within_the_epoch_and_ends_in_the_same_bits() {
     let setup = Setup::new();
     let text = format!(
-        "{PIPES}batch_size = 4\naccumulate = 2\nema = 0.9\nfocal = 2.0\nsampler = \"balanced\"\naverage = \"best(2)\"\nwise = 0.7\nviews = 2\n\
+        "{PIPES}batch_size = 4\naccumulate = 2\nema = 0.9\nfocal = 2.0\ndrop_path = 0.4\nsampler = \"balanced\"\naverage = \"best(2)\"\nwise = 0.7\nviews = 2\n\
          head = \"bn | linear\"\n[[phase]]\nname = \"a\"\nepochs = 2\ntrainable = [\"head\"]\nlr = 1e-2\nlr_find = true\n\
          [[phase]]\nname = \"b\"\nepochs = 3\ntrainable = [\"layer4\", \"head\"]\nbatch_norm = \"train\"\nlr = 1e-3\nschedule = \"one_cycle(mom_high=0.95)\"\n"
     );

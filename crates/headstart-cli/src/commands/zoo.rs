@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::process::ExitCode;
 
+use burn::tensor::Device;
 use headstart::bench::Bench;
 use headstart::error::Result;
 use headstart::fast::Precision;
@@ -43,7 +44,7 @@ pub fn markdown(a: &Models) -> Result<ExitCode> {
 
 /// Pictures a second.
 fn rate(row: &Row) -> Result<f64> {
-    let mut bench = Bench::forward(row.name, BATCH, row.input.size, false, Precision::F32)?;
+    let mut bench = Bench::forward(row.name, BATCH, row.input.size, false, Precision::F32, &Device::flex())?;
     bench.once()?;
     let mut times = (0..RUNS).map(|_| Ok(bench.once()?.0)).collect::<Result<Vec<_>>>()?;
     times.sort();

@@ -17,7 +17,8 @@ use burn::module::{Module, Param};
 use burn::tensor::{Device, activation};
 
 use super::layers::{
-    Act, BatchNorm, Conv2d, ConvSpec, Linear, Map, Tokens, adaptive_avg_pool, conv_bn_act, resample_pos_embed,
+    Act, BatchNorm, Conv2d, ConvSpec, DropPath, Linear, Map, Tokens, adaptive_avg_pool, conv_bn_act,
+    conv_bn_join, resample_pos_embed,
 };
 use super::spec::{Filter, Group, InputSpec, Row, TimmName, Variant, Weights};
 use super::tap::Tap;
@@ -103,6 +104,8 @@ struct Block {
     conv3_1x1: ConvNorm,
     #[module(skip)]
     halves: bool,
+    #[module(skip)]
+    drop: DropPath,
 }
 
 impl Block {
@@ -115,6 +118,7 @@ impl Block {
             conv2_kxk: layer(width, width, 3),
             conv3_1x1: layer(width, c_out, 1),
             halves,
+            drop: DropPath::default(),
         }
     }
 
@@ -126,7 +130,7 @@ impl Block {
         };
         let y = self.conv1_1x1.forward(x, None, Act::Relu);
         let y = smaller(self.conv2_kxk.forward(y, None, Act::Relu));
-        self.conv3_1x1.forward(y, Some(shortcut), Act::Relu)
+        conv_bn_join(&self.conv3_1x1.conv, &self.conv3_1x1.bn, y, shortcut, Act::Relu, self.drop)
     }
 }
 
@@ -233,6 +237,10 @@ impl Family for ClipResNet {
         groups.extend((0..4).map(|i| format!("stages.{i}")).map(|name| Group::new(&name, &[&name])));
         groups.push(Group::new("attnpool", &["head.pos_embed", "head.q", "head.k", "head.v"]));
         groups
+    }
+
+    fn drop_paths(&mut self) -> Vec<&mut DropPath> {
+        self.stages.iter_mut().flatten().map(|block| &mut block.drop).collect()
     }
 
     fn run_group(&self, index: usize, x: Flow, tap: &mut Tap) -> Flow {

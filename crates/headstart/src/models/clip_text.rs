@@ -8,7 +8,7 @@ use burn::Tensor;
 use burn::module::{Module, ModuleMapper, Param};
 use burn::tensor::{Device, Int, TensorData};
 
-use super::layers::{Act, Attention, LayerNorm, Linear, Mlp, Tokens};
+use super::layers::{Act, Attention, Branch, LayerNorm, Linear, Mlp, Tokens};
 
 /// The sizes of a text tower.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -113,8 +113,8 @@ impl ClipText {
         let x = x + self.positional_embedding.val().narrow(0, 0, t).unsqueeze(); // [N, T, C]
         let mut x = Tokens::new(x, [1, t]);
         for block in &self.transformer.resblocks {
-            let y = block.attn.forward(block.ln_1.tokens(x.clone()), None, x);
-            x = block.mlp.forward(block.ln_2.tokens(y.clone()), None, y);
+            let y = block.attn.forward(block.ln_1.tokens(x.clone()), Branch::default(), x);
+            x = block.mlp.forward(block.ln_2.tokens(y.clone()), Branch::default(), y);
         }
         let end = x.into_tensor().narrow(1, t - 1, 1).reshape([n, width]);
         self.ln_final.flat(end).matmul(self.text_projection.val())

@@ -11,7 +11,8 @@ use burn::module::{Module, Param};
 use burn::tensor::Device;
 
 use super::layers::{
-    Act, Conv2d, ConvSpec, Dense, LayerNorm, Linear, Linears, Map, Mlp, Padding, Tokens, global_avg_pool,
+    Act, Branch, Conv2d, ConvSpec, Dense, DropPath, LayerNorm, Linear, Linears, Map, Mlp, Padding, Tokens,
+    global_avg_pool,
 };
 use super::spec::{Group, Variant};
 use super::tap::Tap;
@@ -29,6 +30,8 @@ struct Block {
     mlp: Option<Mlp<Linear>>,
     /// In the checkpoint `mlp` too.
     conv_mlp: Option<Mlp<Conv2d>>,
+    #[module(skip)]
+    drop: DropPath,
 }
 
 impl Block {
@@ -39,15 +42,17 @@ impl Block {
             norm: LayerNorm::new(width, EPS, device),
             mlp: (!args.conv_mlp).then(|| perceptron(width, args.v2, device)),
             conv_mlp: args.conv_mlp.then(|| perceptron(width, args.v2, device)),
+            drop: DropPath::default(),
         }
     }
 
     fn forward(&self, x: Map) -> Map {
         let y = Tokens::from_map(self.norm.pixels(self.conv_dw.forward(x.clone(), Act::None)));
         let shortcut = Tokens::from_map(x);
+        let branch = Branch { scale: self.gamma.as_ref(), drop: self.drop };
         let y = match (&self.mlp, &self.conv_mlp) {
-            (Some(mlp), _) => mlp.forward(y, self.gamma.as_ref(), shortcut),
-            (_, Some(mlp)) => mlp.forward(y, self.gamma.as_ref(), shortcut),
+            (Some(mlp), _) => mlp.forward(y, branch, shortcut),
+            (_, Some(mlp)) => mlp.forward(y, branch, shortcut),
             _ => panic!("a block has a perceptron"),
         };
         y.into_map()
@@ -108,6 +113,10 @@ impl Family for ConvNext {
             stages: (0..4).map(stage).collect(),
             head: Head { norm: norm(args.width * 8) },
         }
+    }
+
+    fn drop_paths(&mut self) -> Vec<&mut DropPath> {
+        self.stages.iter_mut().flat_map(|stage| &mut stage.blocks).map(|block| &mut block.drop).collect()
     }
 
     fn linears(&mut self) -> Linears<'_> {

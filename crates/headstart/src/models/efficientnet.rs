@@ -10,7 +10,7 @@ mod rows;
 use burn::module::Module;
 use burn::tensor::Device;
 
-use super::layers::{BatchNorm, Conv2d, ConvSpec, conv_bn_act, global_avg_pool};
+use super::layers::{BatchNorm, Conv2d, ConvSpec, DropPath, conv_bn_act, global_avg_pool};
 use super::mbconv::{self, Block, Style, split_leaf};
 use super::spec::{Group, Variant};
 use super::tap::Tap;
@@ -58,6 +58,10 @@ impl Family for EfficientNet {
 
     fn groups(&self) -> Vec<Group> {
         mbconv::groups(self.blocks.len(), &["conv_head", "bn2"])
+    }
+
+    fn drop_paths(&mut self) -> Vec<&mut DropPath> {
+        mbconv::drop_paths(&mut self.blocks)
     }
 
     fn run_group(&self, index: usize, x: Flow, tap: &mut Tap) -> Flow {

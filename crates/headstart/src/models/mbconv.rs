@@ -15,7 +15,9 @@
 use burn::module::Module;
 use burn::tensor::Device;
 
-use super::layers::{Act, BatchNorm, Conv2d, ConvSpec, Map, Padding, conv_bn_act, squeeze_excite};
+use super::layers::{
+    Act, BatchNorm, Conv2d, ConvSpec, DropPath, Map, Padding, conv_bn_act, conv_bn_join, squeeze_excite,
+};
 use super::spec::Group;
 use super::tap::Tap;
 
@@ -94,6 +96,8 @@ pub(super) struct Block {
     hard_gate: bool,
     #[module(skip)]
     shortcut: bool,
+    #[module(skip)]
+    drop: DropPath,
 }
 
 /// Builds the blocks of all stages for pictures of `channels` channels.
@@ -128,6 +132,11 @@ pub(super) fn groups(stages: usize, head: &[&str]) -> Vec<Group> {
     groups.extend(names.map(|name| Group::new(&name, &[&name])));
     groups.push(Group::new("conv_head", head));
     groups
+}
+
+/// The blocks' stochastic depth.
+pub(super) fn drop_paths(stages: &mut [Vec<Block>]) -> Vec<&mut DropPath> {
+    stages.iter_mut().flatten().map(|block| &mut block.drop).collect()
 }
 
 /// Runs stage `index`.
@@ -227,6 +236,7 @@ impl Block {
             act,
             hard_gate: style.hard_gate,
             shortcut: stride == 1 && c_in == c_out && (part.kind != Kind::Plain || part.skip),
+            drop: DropPath::default(),
         };
         match part.kind {
             Kind::Separable => {
@@ -257,8 +267,12 @@ impl Block {
 
     pub(super) fn forward(&self, x: Map) -> Map {
         let shortcut = self.shortcut.then(|| x.clone());
-        let layer = |conv: &Option<Conv2d>, bn: Option<&BatchNorm>, x, shortcut, act| {
-            conv_bn_act(conv.as_ref().expect("a layer of its kind"), bn.expect("its norm"), x, shortcut, act)
+        let layer = |conv: &Option<Conv2d>, bn: Option<&BatchNorm>, x, shortcut: Option<Map>, act| {
+            let (conv, bn) = (conv.as_ref().expect("a layer of its kind"), bn.expect("its norm"));
+            match shortcut {
+                Some(shortcut) => conv_bn_join(conv, bn, x, shortcut, act, self.drop),
+                None => conv_bn_act(conv, bn, x, None, act),
+            }
         };
         let (bn1, bn2, bn3) = (Some(&self.bn1), self.bn2.as_ref(), self.bn3.as_ref());
         match self.kind {
@@ -278,7 +292,7 @@ impl Block {
             Kind::Plain => {
                 let y = layer(&self.conv, bn1, x, None, self.act);
                 match shortcut {
-                    Some(shortcut) => y.plus(shortcut),
+                    Some(shortcut) => self.drop.join(y, shortcut),
                     None => y,
                 }
             }

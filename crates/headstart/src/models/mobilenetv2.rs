@@ -9,7 +9,9 @@
 use burn::module::Module;
 use burn::tensor::Device;
 
-use super::layers::{Act, BatchNorm, Conv2d, ConvSpec, Map, Padding, conv_bn_act, global_avg_pool};
+use super::layers::{
+    Act, BatchNorm, Conv2d, ConvSpec, DropPath, Map, Padding, conv_bn_act, conv_bn_join, global_avg_pool,
+};
 use super::spec::{Filter, Group, InputSpec, Row, TimmName, Variant, Weights};
 use super::tap::Tap;
 use super::{Dialect, Family, Flow, ModelOptions, PadType};
@@ -78,6 +80,8 @@ struct Block {
     bn2: BatchNorm,
     conv_pwl: Option<Conv2d>,
     bn3: Option<BatchNorm>,
+    #[module(skip)]
+    drop: DropPath,
 }
 
 impl Block {
@@ -96,7 +100,10 @@ impl Block {
         };
         let y = conv_bn_act(&self.conv_pw, &self.bn1, x, None, Act::Relu6);
         let y = conv_bn_act(&self.conv_dw, &self.bn2, y, None, Act::Relu6);
-        conv_bn_act(conv_pwl, bn3, y, shortcut, Act::None)
+        match shortcut {
+            Some(shortcut) => conv_bn_join(conv_pwl, bn3, y, shortcut, Act::None, self.drop),
+            None => conv_bn_act(conv_pwl, bn3, y, None, Act::None),
+        }
     }
 }
 
@@ -136,6 +143,7 @@ impl Family for MobileNetV2 {
                 bn2: bn(if expands { wide } else { c_out }),
                 conv_pwl: expands.then(|| one(wide, c_out)),
                 bn3: expands.then(|| bn(c_out)),
+                drop: DropPath::default(),
             }
         };
         let mut channels = 32;
@@ -167,6 +175,10 @@ impl Family for MobileNetV2 {
 
     fn trains_half(&self) -> bool {
         true
+    }
+
+    fn drop_paths(&mut self) -> Vec<&mut DropPath> {
+        self.blocks.iter_mut().flatten().map(|block| &mut block.drop).collect()
     }
 
     fn run_group(&self, index: usize, x: Flow, tap: &mut Tap) -> Flow {

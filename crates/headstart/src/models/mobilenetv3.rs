@@ -7,7 +7,7 @@
 use burn::module::Module;
 use burn::tensor::Device;
 
-use super::layers::{Act, BatchNorm, Conv2d, ConvSpec, adaptive_avg_pool, conv_bn_act};
+use super::layers::{Act, BatchNorm, Conv2d, ConvSpec, DropPath, adaptive_avg_pool, conv_bn_act};
 use super::mbconv::{self, Block, Style, split_leaf};
 use super::spec::{Filter, Group, InputSpec, Row, TimmName, Variant, Weights};
 use super::tap::Tap;
@@ -156,6 +156,10 @@ impl Family for MobileNetV3 {
 
     fn groups(&self) -> Vec<Group> {
         mbconv::groups(self.blocks.len(), &["conv_head"])
+    }
+
+    fn drop_paths(&mut self) -> Vec<&mut DropPath> {
+        mbconv::drop_paths(&mut self.blocks)
     }
 
     fn run_group(&self, index: usize, x: Flow, tap: &mut Tap) -> Flow {

@@ -34,7 +34,7 @@ use burn::module::Module;
 use burn::tensor::{DType, Device, Int, TensorData};
 
 use crate::error::{Error, Result};
-use layers::{Linears, Map, Tokens};
+use layers::{DropPath, Linears, Map, Tokens};
 use spec::{Group, Row, Variant, Weights};
 use tap::Tap;
 
@@ -206,6 +206,11 @@ pub trait Family: Module {
         Vec::new()
     }
 
+    /// Lists what may leave out its blocks' branches in training, a block each, from stem to head.
+    fn drop_paths(&mut self) -> Vec<&mut DropPath> {
+        Vec::new()
+    }
+
     /// Turns a module path into the checkpoint's name.
     fn key(&self, path: &str) -> String {
         path.to_string()
@@ -264,6 +269,10 @@ macro_rules! families {
 
             fn linears(&mut self) -> Linears<'_> {
                 match self { $(Self::$family(net) => net.linears()),+ }
+            }
+
+            fn drop_paths(&mut self) -> Vec<&mut DropPath> {
+                match self { $(Self::$family(net) => net.drop_paths()),+ }
             }
 
             fn key(&self, path: &str) -> String {

@@ -9,7 +9,7 @@ use burn::module::{Flag, Module, ModuleMapper, ModuleVisitor, Param};
 use burn::tensor::{Device, TensorData};
 
 use super::head::Head;
-use super::layers::{Linears, Map, is_cpu};
+use super::layers::{DropPath, Linears, Map, is_cpu};
 use super::spec::{Group, Row};
 use super::tap::Tap;
 use super::{Backbone, Dialect, Flow, ModelOptions, find, init};
@@ -101,7 +101,7 @@ impl Network {
 
     /// Returns the checkpoint's name for the first convolution, the one that sees the picture.
     pub fn first_conv(&self) -> String {
-        let first = self.params().into_iter().find(|p| p.shape.len() == 4);
+        let first = self.params().into_iter().find(|p| p.shape.len() == 4 && self.group_of(&p.name) == 0);
         layer_of(&first.expect("every network starts with a convolution").name).to_string()
     }
 
@@ -182,6 +182,17 @@ impl Network {
         // Only whole tensors have names.
         let name = |path: &str| names.key(&format!("{path}.weight")).trim_end_matches(".weight").to_string();
         self.backbone.linears().into_iter().map(|(path, layer)| (name(&path), layer)).collect()
+    }
+
+    /// Sets stochastic depth: in training the last block's branches are left out for a share `rate` of the pictures,
+    /// earlier ones' less often, the first one's never, in even steps. `None` if the network has no such branches.
+    pub fn with_drop_path(mut self, rate: f64) -> Option<Self> {
+        let mut blocks = self.backbone.drop_paths();
+        let last = blocks.len().checked_sub(1)?.max(1);
+        for (i, block) in blocks.iter_mut().enumerate() {
+            **block = DropPath::new(rate * i as f64 / last as f64);
+        }
+        Some(self)
     }
 
     /// Lists the foreign dialects this network's checkpoints come in.

@@ -21,7 +21,8 @@ use burn::module::Module;
 use burn::tensor::Device;
 
 use super::layers::{
-    Act, BatchNorm, Conv2d, ConvSpec, Map, conv_bn_act, global_avg_pool, max_pool, squeeze_excite,
+    Act, BatchNorm, Conv2d, ConvSpec, DropPath, Map, conv_bn_act, conv_bn_join, global_avg_pool, max_pool,
+    squeeze_excite,
 };
 use super::spec::{Group, Variant};
 use super::tap::Tap;
@@ -79,6 +80,8 @@ struct Block {
     bn3: Option<BatchNorm>,
     se: Option<Se>,
     downsample: Option<(Conv2d, BatchNorm)>,
+    #[module(skip)]
+    drop: DropPath,
 }
 
 /// The two layers of squeeze-and-excitation: to a sixteenth of the channels and back.
@@ -122,6 +125,7 @@ impl Block {
             se: args.se.then(|| Se::new(c_out, device)),
             downsample: shortcut
                 .then(|| (ConvSpec::new(c_in, c_out, 1).stride(stride).init(device), bn(c_out))),
+            drop: DropPath::default(),
         }
     }
 
@@ -137,10 +141,10 @@ impl Block {
             _ => (y, &self.conv2, &self.bn2),
         };
         match &self.se {
-            None => conv_bn_act(conv, bn, y, Some(shortcut), Act::Relu),
+            None => conv_bn_join(conv, bn, y, shortcut, Act::Relu, self.drop),
             Some(se) => {
                 let y = se.forward(conv_bn_act(conv, bn, y, None, Act::None));
-                Act::Relu.map(y.plus(shortcut))
+                Act::Relu.map(self.drop.join(y, shortcut))
             }
         }
     }
@@ -209,6 +213,11 @@ impl Family for ResNet {
 
     fn trains_half(&self) -> bool {
         self.layer1.iter().all(|block| block.se.is_none())
+    }
+
+    fn drop_paths(&mut self) -> Vec<&mut DropPath> {
+        let stages = [&mut self.layer1, &mut self.layer2, &mut self.layer3, &mut self.layer4];
+        stages.into_iter().flatten().map(|block| &mut block.drop).collect()
     }
 
     fn run_group(&self, index: usize, x: Flow, tap: &mut Tap) -> Flow {

@@ -8,8 +8,8 @@ use burn::module::Module;
 use burn::tensor::Device;
 
 use super::layers::{
-    Act, Conv2d, ConvSpec, Dense, LayerNorm, Linear, Linears, Map, Mlp, Padding, Tokens, WindowAttention,
-    global_avg_pool, pad,
+    Act, Conv2d, ConvSpec, Dense, DropPath, LayerNorm, Linear, Linears, Map, Mlp, Padding, Tokens,
+    WindowAttention, global_avg_pool, pad,
 };
 use super::spec::{Filter, Group, InputSpec, Row, TimmName, Variant, Weights};
 use super::tap::Tap;
@@ -88,14 +88,16 @@ struct Block {
     window: usize,
     #[module(skip)]
     shifts: bool,
+    #[module(skip)]
+    drop: DropPath,
 }
 
 impl Block {
     fn forward(&self, x: Map) -> Map {
         let y = self.attn.forward(x.clone(), self.window, self.shifts);
-        let x = Tokens::from_map(x.plus(self.norm1.pixels(y)));
+        let x = Tokens::from_map(self.drop.join(self.norm1.pixels(y), x));
         let y = self.norm2.tokens(self.mlp.plain(x.clone()));
-        x.plus(y).into_map()
+        self.drop.join_tokens(y, x).into_map()
     }
 }
 
@@ -156,6 +158,7 @@ impl Family for SwinV2 {
             norm2: norm(width),
             window,
             shifts: index % 2 == 1,
+            drop: DropPath::default(),
         };
         let stage = |i: usize| {
             let width = width << i;
@@ -198,6 +201,10 @@ impl Family for SwinV2 {
         }
         x = tap.at(&format!("layers.{index}"), x);
         if index < 3 { Flow::Map(x) } else { Flow::Flat(global_avg_pool(self.norm.pixels(x))) }
+    }
+
+    fn drop_paths(&mut self) -> Vec<&mut DropPath> {
+        self.layers.iter_mut().flat_map(|stage| &mut stage.blocks).map(|block| &mut block.drop).collect()
     }
 
     fn linears(&mut self) -> Linears<'_> {

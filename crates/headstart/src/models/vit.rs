@@ -23,8 +23,8 @@ use burn::module::{Module, Param};
 use burn::tensor::Device;
 
 use super::layers::{
-    Act, Attention, Conv2d, ConvSpec, LayerNorm, LayerScale, Linear, Linears, Map, Mlp, Padding, Tokens,
-    resample_pos_embed,
+    Act, Attention, Branch, Conv2d, ConvSpec, DropPath, LayerNorm, LayerScale, Linear, Linears, Map, Mlp,
+    Padding, Tokens, resample_pos_embed,
 };
 use super::spec::{Group, Variant};
 use super::tap::Tap;
@@ -40,6 +40,8 @@ struct Block {
     norm2: LayerNorm,
     mlp: Mlp<Linear>,
     ls2: Option<LayerScale>,
+    #[module(skip)]
+    drop: DropPath,
 }
 
 impl Block {
@@ -54,13 +56,17 @@ impl Block {
             norm2: norm(),
             mlp: Mlp::new(width, 4 * width, args.act, device),
             ls2: scale(),
+            drop: DropPath::default(),
         }
     }
 
+    fn branch<'a>(&self, scale: &'a Option<LayerScale>) -> Branch<'a> {
+        Branch { scale: scale.as_ref().map(|s| &s.gamma), drop: self.drop }
+    }
+
     fn forward(&self, x: Tokens) -> Tokens {
-        let (ls1, ls2) = (self.ls1.as_ref().map(|s| &s.gamma), self.ls2.as_ref().map(|s| &s.gamma));
-        let x = self.attn.forward(self.norm1.tokens(x.clone()), ls1, x);
-        self.mlp.forward(self.norm2.tokens(x.clone()), ls2, x)
+        let x = self.attn.forward(self.norm1.tokens(x.clone()), self.branch(&self.ls1), x);
+        self.mlp.forward(self.norm2.tokens(x.clone()), self.branch(&self.ls2), x)
     }
 }
 
@@ -150,6 +156,10 @@ impl Family for ViT {
         };
         let x = tap.tokens(&format!("blocks.{index}"), self.blocks[index].forward(x.tokens()));
         if index + 1 < self.blocks.len() { Flow::Tokens(x) } else { Flow::Flat(self.pool(x)) }
+    }
+
+    fn drop_paths(&mut self) -> Vec<&mut DropPath> {
+        self.blocks.iter_mut().map(|block| &mut block.drop).collect()
     }
 
     fn linears(&mut self) -> Linears<'_> {

@@ -111,7 +111,10 @@ pub fn fit(job: &Job, network: Network, observer: &mut dyn Observer) -> Result<O
     let adapter = light::adapter(job.recipe, &network, &state, &mut notes)?;
     let Place { history, found, .. } = state.place;
     let found = found.into_iter().map(|(phase, bits)| (phase, f64::from_bits(bits))).collect();
-    Ok(Outcome { network: put(network, &state.best), history, best_epoch, found, notes, failure, adapter })
+    let network = put(network, &state.best);
+    // What looks inside later runs on autodiff, too.
+    let network = network.clone().with_drop_path(0.0).unwrap_or(network);
+    Ok(Outcome { network, history, best_epoch, found, notes, failure, adapter })
 }
 
 fn run_phase(

@@ -26,6 +26,7 @@ use super::validate::{judge, logits};
 use crate::device::number;
 use crate::error::{Error, Result};
 use crate::image::{self, Mix};
+use crate::models::layers::seed_drop_path;
 use crate::models::tap::Tap;
 use crate::models::{Flow, Network, frozen, values};
 use crate::rng::Rng;
@@ -36,6 +37,19 @@ enum Stream {
     Order = 1,
     Mix = 2,
     Dropout = 3,
+}
+
+/// Sets stochastic depth.
+fn dropping(network: Network, rate: f64) -> Result<Network> {
+    let name = network.row().name;
+    if rate == 0.0 {
+        return Ok(network);
+    }
+    network.with_drop_path(rate).ok_or_else(|| Error::BadRecipe {
+        place: "drop_path".into(),
+        what: format!("{name} has no residual branches to leave out"),
+        hint: "drop the key".into(),
+    })
 }
 
 /// One phase at work.
@@ -70,6 +84,7 @@ impl<'a> Learner<'a> {
         observer: &mut dyn Observer,
     ) -> Result<(Self, Network)> {
         let recipe = job.recipe;
+        let network = dropping(network, recipe.drop_path)?;
         let set = phase.set(&network)?;
         let network = phase.adapt(network, recipe.seed)?;
         let rates = phase.rates(&network)?;
@@ -197,7 +212,9 @@ impl<'a> Learner<'a> {
                 }
                 (None, None) => unreachable!("features or pictures"),
             };
-            device.seed(Rng::keyed(&[recipe.seed, Stream::Dropout as u64, global, step as u64]).bits());
+            let key = [recipe.seed, Stream::Dropout as u64, global, step as u64];
+            device.seed(Rng::keyed(&key).bits());
+            seed_drop_path(&key);
             let (first, half) = (self.set.first_group, self.half);
             let lesson = Lesson { first, input, half, goal, weights: None, focal: None };
             let mut loss = self.objective.loss(lesson, picks, &network);

@@ -50,6 +50,10 @@ pub struct Recipe {
     /// Share of the target spread over all classes.
     #[serde(default)]
     pub label_smoothing: f64,
+    /// Probability with which training leaves out the last block's residual branch; that of earlier blocks falls evenly
+    /// to 0 (stochastic depth).
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub drop_path: f64,
     /// Whether rare classes weigh more: weights inverse to class sizes.
     #[serde(default)]
     pub class_weights: bool,
@@ -161,6 +165,9 @@ fn optimizer() -> String {
 fn one() -> usize {
     1
 }
+fn is_zero(x: &f64) -> bool {
+    *x == 0.0
+}
 fn is_one(n: &usize) -> bool {
     *n == 1
 }
@@ -246,6 +253,12 @@ impl Recipe {
             return bad(
                 format!("`label_smoothing = {}` is not in [0, 1)", self.label_smoothing),
                 "0.1 is usual",
+            );
+        }
+        if !(0.0..1.0).contains(&self.drop_path) {
+            return bad(
+                format!("`drop_path = {}` is not in [0, 1)", self.drop_path),
+                "0.1 is usual, 0 is off",
             );
         }
         if let Some(loss) = &self.loss {

@@ -4,7 +4,7 @@ use burn::Tensor;
 use burn::module::{Module, Param};
 use burn::tensor::{Bool, Device, activation};
 
-use super::{Act, Dense, Format, GlobalResponseNorm, Linear, Linears, Tokens};
+use super::{Act, Branch, Dense, Format, GlobalResponseNorm, Linear, Linears, Tokens};
 use crate::fast::{self, AttentionPlan};
 use crate::models::macs;
 
@@ -39,8 +39,8 @@ impl Attention {
         out.push((format!("{at}.proj"), &mut self.proj));
     }
 
-    /// Attends; with `scale`, weighs the result; adds it to `residual`.
-    pub fn forward(&self, x: Tokens, scale: Option<&Param<Tensor<1>>>, residual: Tokens) -> Tokens {
+    /// Attends, weighs the result as `branch` says, adds it to `residual`.
+    pub fn forward(&self, x: Tokens, branch: Branch<'_>, residual: Tokens) -> Tokens {
         let width = x.dims()[2];
         let factor = ((width / self.heads) as f64).powf(-0.5);
         let fast = x.is_fast();
@@ -56,7 +56,7 @@ impl Attention {
                 reference(qkv, self.heads, factor, self.causal)
             }
         });
-        self.proj.join(y, scale, residual)
+        self.proj.join(y, branch, residual)
     }
 }
 
@@ -121,9 +121,9 @@ impl<L: Dense> Mlp<L> {
         Self { grn: Some(GlobalResponseNorm::new(hidden, device)), ..self }
     }
 
-    /// Runs both; with `scale`, weighs the result; adds it to `residual`.
-    pub fn forward(&self, x: Tokens, scale: Option<&Param<Tensor<1>>>, residual: Tokens) -> Tokens {
-        self.fc2.join(self.hidden(x), scale, residual)
+    /// Runs both, weighs the result as `branch` says, adds it to `residual`.
+    pub fn forward(&self, x: Tokens, branch: Branch<'_>, residual: Tokens) -> Tokens {
+        self.fc2.join(self.hidden(x), branch, residual)
     }
 
     /// Runs both and adds nothing.

@@ -4,7 +4,7 @@ use burn::Tensor;
 use burn::module::{Module, Param};
 use burn::tensor::{Device, TensorData, module};
 
-use super::{Act, Conv2d, ConvSpec, Format, InnerOrSelf, Tokens};
+use super::{Act, Branch, Conv2d, ConvSpec, Format, InnerOrSelf, Tokens};
 use crate::fast::{self, Clamp, ConvGeometry, Fold, NormPlan, PackedSlot};
 use crate::models::macs;
 use crate::models::map::is_cpu;
@@ -135,22 +135,21 @@ pub trait Dense: Module {
         })
     }
 
-    /// Multiplies each token, adds the bias, weighs each channel by `scale` if given, and adds `residual`.
-    fn join(&self, x: Tokens, scale: Option<&Param<Tensor<1>>>, residual: Tokens) -> Tokens {
+    /// Multiplies each token, adds the bias, weighs the result as `branch` says, and adds `residual`.
+    fn join(&self, x: Tokens, branch: Branch<'_>, residual: Tokens) -> Tokens {
         let fast = x.is_fast();
+        let Branch { scale, drop } = branch;
         let scale = scale.map(Param::val);
         residual.apply(|residual| {
             let x = x.into_tensor();
             let added = self.added(&x);
-            let y = match (fast, added) {
-                (true, None) => return multiply(self, x, scale, Some(residual), Clamp::None),
-                (true, Some(added)) => multiply(self, x, None, None, Clamp::None) + added,
-                (false, added) => {
-                    let y = plain(self, x);
-                    if let Some(added) = added { y + added } else { y }
-                }
-            };
-            residual + if let Some(scale) = scale { y.clone() * scale.like(&y).unsqueeze() } else { y }
+            if fast && added.is_none() && !drop.drops(&x.device()) {
+                return multiply(self, x, scale, Some(residual), Clamp::None);
+            }
+            let y = if fast { multiply(self, x, None, None, Clamp::None) } else { plain(self, x) };
+            let y = if let Some(added) = added { y + added } else { y };
+            let y = if let Some(scale) = scale { y.clone() * scale.like(&y).unsqueeze() } else { y };
+            residual + drop.apply(y)
         })
     }
 }
