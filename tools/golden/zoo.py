@@ -22,7 +22,9 @@ def vit(name, size):
 
 
 def resnet(name):
-    return name, timm.create_model(name, num_classes=CLASSES), 3.0, (1, 3, 65, 97), "layer2", "layer2"
+    # The more units, the harder it is to keep all of them off the kinks of their activations.
+    size = (33, 49) if "101" in name or "152" in name else (65, 97)
+    return name, timm.create_model(name, num_classes=CLASSES), 3.0, (1, 3, *size), "layer2", "layer2"
 
 
 def clip_resnet(name):

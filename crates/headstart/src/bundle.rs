@@ -268,7 +268,13 @@ pub fn timm_config(network: &Network, classes: &[String], input: &InputSpec) -> 
     if let Some(eps) = options.bn_eps {
         args.insert("bn_eps".into(), json!(eps));
     }
+    if options.in_chans != 3 {
+        args.insert("in_chans".into(), json!(options.in_chans));
+    }
     let dialect = exchange_dialect(network);
+    // timm would adapt it, as it does weights for three channels.
+    let first_conv = (options.in_chans == 3).then(|| network.foreign(dialect, &network.first_conv()));
+    let [mean, std] = input.statistics();
     let mut config = json!({
         "architecture": timm.architecture,
         "num_classes": classes.len(),
@@ -277,16 +283,16 @@ pub fn timm_config(network: &Network, classes: &[String], input: &InputSpec) -> 
         "pretrained_cfg": {
             "tag": "headstart",
             "custom_load": false,
-            "input_size": [3, input.size, input.size],
+            "input_size": [options.in_chans, input.size, input.size],
             "fixed_input_size": false,
             "interpolation": input.filter.name(),
             "crop_pct": input.crop_pct,
             "crop_mode": "center",
-            "mean": input.mean,
-            "std": input.std,
+            "mean": mean,
+            "std": std,
             "num_classes": classes.len(),
             "pool_size": null,
-            "first_conv": network.foreign(dialect, &first_conv(network)),
+            "first_conv": first_conv,
             "classifier": network.foreign(dialect, network.classifier()),
         },
     });
@@ -294,14 +300,6 @@ pub fn timm_config(network: &Network, classes: &[String], input: &InputSpec) -> 
         config["model_args"] = Value::Object(args);
     }
     config
-}
-
-/// Names the first convolution.
-fn first_conv(network: &Network) -> String {
-    let params = network.params();
-    let first =
-        params.iter().find(|p| p.shape.len() == 4).expect("networks of the zoo begin with a convolution");
-    first.name.trim_end_matches(".weight").to_string()
 }
 
 impl Bundle {
@@ -364,6 +362,7 @@ impl Bundle {
             head: card.head.parse().map_err(garbled)?,
             pad_type: card.pad_type.as_deref().map_or(Ok(None), pad_type).map_err(garbled)?,
             bn_eps: card.bn_eps,
+            in_chans: pipeline.channels(),
         };
         let network = Network::new(&card.model, &options, &Device::flex()).map_err(garbled)?;
         network.check_size(height, width).map_err(garbled)?;

@@ -169,9 +169,8 @@ fn add_maps(network: &Network, val: &Photos, gallery: &mut Gallery) -> Result<()
     let last = network.groups()[network.groups().len() - 2].name.clone();
     for shown in gallery.worst.iter_mut().chain(&mut gallery.best) {
         let batch = val.shuffled(&[shown.picture], 1, 0).next().expect("one picture")?;
-        let x = burn::tensor::TensorData::new(batch.x, [1, batch.h, batch.w, 3]);
         let mut tap = Tap::keep(&[&last]);
-        let x = Map::from_nhwc(burn::Tensor::from_data(x, &network.device()));
+        let x = Map::from_nhwc(batch.tensor(&network.device()));
         let logits = values(&network.forward(x, &mut tap));
         let Some(map) = tap.values(&last) else { return Ok(()) };
         let [_, channels, height, width] = map.dims();

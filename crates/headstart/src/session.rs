@@ -31,7 +31,7 @@ use crate::train::reinit::reinit;
 use crate::train::tensorboard::Board;
 use crate::train::views::Views;
 use crate::train::{Job, Photos, Recipe, fit, memory};
-use phases::{check_phases, check_semi, freeze};
+use phases::{check_channels, check_phases, check_semi, freeze};
 use receipt::{weights_hash, write_log};
 pub use selection::{Opened, Selection};
 pub use unlabeled::Unlabeled;
@@ -218,6 +218,7 @@ pub fn run(request: Request, backbone: &Backbone, observer: &mut dyn Observer) -
     freeze(&mut recipe, &request.freeze, &network)?;
     check_phases(&recipe, &network)?;
     check_semi(&recipe, !unlabeled.is_empty())?;
+    check_channels(&recipe, &network)?;
     for note in &notes {
         observer.event(Event::Note(note));
     }

@@ -1,6 +1,7 @@
 //! From what a user names to a network with weights: `--model`, `--weights`, and their defaults.
 
 mod clip;
+mod in_chans;
 
 use std::path::{Path, PathBuf};
 
@@ -39,6 +40,8 @@ pub struct Wanted {
     pub size: Option<usize>,
     /// Overrides the resampling filter: `bilinear` or `bicubic`.
     pub interpolation: Option<String>,
+    /// Overrides the channels of the pictures; the first convolution is adapted.
+    pub in_chans: Option<usize>,
     /// Whether CLIP's text tower is wanted too.
     pub text: TextWish,
 }
@@ -151,6 +154,11 @@ impl Backbone {
         if let Some(size) = wanted.size {
             self.input = self.input.sized(size);
         }
+        self.input.channels = wanted.in_chans.unwrap_or(self.input.channels);
+        let options = self.options(1, HeadSpec::linear());
+        if let Some(note) = in_chans::adapt(&mut self.weights, self.row, &options)? {
+            self.weights.notes.push(note);
+        }
         Ok(())
     }
 
@@ -220,8 +228,13 @@ impl Backbone {
 
     fn take_config(&mut self, config: &TimmConfig) -> Result<()> {
         let cfg = &config.pretrained_cfg;
-        let three = |v: &Option<Vec<f64>>| v.as_ref().and_then(|v| <[f64; 3]>::try_from(v.clone()).ok());
+        let three = |v: &Option<Vec<f64>>| match v.as_deref()? {
+            [one] => Some([*one; 3]),
+            [a, b, c, ..] => Some([*a, *b, *c]),
+            _ => None,
+        };
         self.input.size = cfg.input_size.map_or(self.input.size, |[_, h, _]| h);
+        self.input.channels = cfg.input_size.map_or(3, |[channels, ..]| channels);
         self.input.crop_pct = cfg.crop_pct.map_or(self.input.crop_pct, |c| c as f32);
         self.input.mean = three(&cfg.mean).map_or(self.input.mean, |m| m.map(|x| x as f32));
         self.input.std = three(&cfg.std).map_or(self.input.std, |s| s.map(|x| x as f32));
@@ -265,7 +278,13 @@ impl Backbone {
 
     /// Returns the options of a network with this backbone.
     pub fn options(&self, num_classes: usize, head: HeadSpec) -> ModelOptions {
-        ModelOptions { num_classes, head, pad_type: self.pad_type, bn_eps: self.bn_eps }
+        ModelOptions {
+            num_classes,
+            head,
+            pad_type: self.pad_type,
+            bn_eps: self.bn_eps,
+            in_chans: self.input.channels,
+        }
     }
 
     /// Builds the network with a new head drawn from `seed`.

@@ -1,8 +1,10 @@
 //! What the zoo says of itself: multiply-adds against published figures, the page docs/zoo.md, the use of every family.
 
-use burn::tensor::Device;
+use burn::tensor::{Device, Tensor, TensorData};
 use headstart::data::{Dataset, SplitConfig};
-use headstart::models::{ModelOptions, Network, macs, rows};
+use headstart::models::layers::{Map, plainly};
+use headstart::models::tap::Tap;
+use headstart::models::{ModelOptions, Network, frozen, host_values, macs, rows};
 use headstart::pretrained::{self, HeadRule};
 use headstart::session::photos;
 use headstart::synth::write_flowers;
@@ -129,5 +131,34 @@ fn weights_of_another_network_name_their_own() {
         let error = pretrained::load(other.clone(), &dict, HeadRule::Replace).unwrap_err();
         let wanted = format!("--model {}", found[0]);
         assert!(error.hints().iter().any(|hint| hint.contains(&wanted)), "{:?}", error.hints());
+    }
+}
+
+#[test]
+fn pictures_of_one_channel_or_four_go_through_every_family() {
+    let device = Device::flex();
+    for name in FAMILIES {
+        for in_chans in [1, 4] {
+            let options = ModelOptions { in_chans, ..ModelOptions::new(3) };
+            let net = frozen(&Network::new(name, &options, &device).unwrap().init(1));
+            let first =
+                net.params().into_iter().find(|p| p.name == format!("{}.weight", net.first_conv())).unwrap();
+            assert_eq!(first.shape[1], in_chans, "{name}");
+            let side = net.row().min_size;
+            let values =
+                (0..side * side * in_chans).map(|i| (i * 37 % 101) as f32 / 50.0 - 1.0).collect::<Vec<_>>();
+            let run = || {
+                let x = TensorData::new(values.clone(), [1, side, side, in_chans]);
+                host_values(&net.forward(Map::from_nhwc(Tensor::from_data(x, &device)), &mut Tap::off()))
+            };
+            let (fast, reference) = (run(), plainly(run));
+            let largest = reference.iter().fold(0.0_f32, |m, v| m.max(v.abs()));
+            for (a, b) in fast.iter().zip(&reference) {
+                assert!(
+                    (a - b).abs() <= 1e-4 * largest,
+                    "{name}, {in_chans} channels: {fast:?} {reference:?}"
+                );
+            }
+        }
     }
 }

@@ -139,6 +139,9 @@ pub struct ModelArgs {
     /// Side of the square input in pixels.
     #[arg(long)]
     pub size: Option<usize>,
+    /// Channels of the pictures: 1 grey, 3, or 4 with opacity; the first convolution is adapted as in timm.
+    #[arg(long, value_name = "N")]
+    pub in_chans: Option<usize>,
     /// Resampling filter: `bilinear` or `bicubic`; the weights' own by default.
     #[arg(long)]
     pub interpolation: Option<String>,

@@ -23,15 +23,15 @@ pub fn forward(a: &Forward, io: Output) -> Result<ExitCode> {
     let (network, _) = backbone.on(&device).whole()?;
     let network = frozen(&network);
     let (shape, values) = npy::read(&a.input)?;
-    let [n, 3, h, w] = shape[..] else {
-        return Err(Error::BadData {
-            place: a.input.display().to_string(),
-            what: format!("a tensor of shape {shape:?}"),
-            hint: "the input must be float32 of shape [N, 3, H, W]".into(),
-        });
+    let channels = network.options().in_chans;
+    let [n, c, h, w] = shape[..] else {
+        return Err(misshapen(a, &shape, channels));
     };
+    if c != channels {
+        return Err(misshapen(a, &shape, channels));
+    }
     network.check_size(h, w)?;
-    let x = Tensor::<4>::from_data(TensorData::new(values, [n, 3, h, w]), &device);
+    let x = Tensor::<4>::from_data(TensorData::new(values, [n, c, h, w]), &device);
     let mut tap = Tap::keep(&a.tap);
     let logits = network.forward(Map::from_nhwc(x.permute([0, 2, 3, 1])), &mut tap);
     if let Some(missed) = tap.missed().first() {
@@ -52,4 +52,12 @@ pub fn forward(a: &Forward, io: Output) -> Result<ExitCode> {
         },
     );
     Ok(ExitCode::SUCCESS)
+}
+
+fn misshapen(a: &Forward, shape: &[usize], channels: usize) -> Error {
+    Error::BadData {
+        place: a.input.display().to_string(),
+        what: format!("a tensor of shape {shape:?}"),
+        hint: format!("the input must be float32 of shape [N, {channels}, H, W]"),
+    }
 }

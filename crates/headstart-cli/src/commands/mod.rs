@@ -88,6 +88,7 @@ impl From<&ModelArgs> for Wanted {
             bn_eps: a.bn_eps,
             size: a.size,
             interpolation: a.interpolation.clone(),
+            in_chans: a.in_chans,
             ..Wanted::default()
         }
     }

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use headstart::bundle::Bundle;
 use headstart::device::describe;
 use headstart::error::Result;
-use headstart::image::{self, Key, Pipeline};
+use headstart::image::{Key, Pipeline};
 use headstart::metrics::calibration::softmax;
 use headstart::models::Network;
 use headstart::task::{Reading, logistic, unscale};
@@ -45,8 +45,9 @@ pub fn name_photos(by: &Namer<'_>, files: &[PathBuf], top: usize, io: Output) ->
     let mut found = Vec::new();
     let mut failed = false;
     for file in files {
-        let picture = match image::decode(file) {
-            Ok(picture) => picture,
+        let mut x = vec![0.0; h * w * by.pipeline.channels()];
+        match by.pipeline.read(file, Key::default(), &mut x) {
+            Ok(()) => {}
             // One bad file must not cost the answers for the others.
             Err(e) => {
                 failed = true;
@@ -55,8 +56,6 @@ pub fn name_photos(by: &Namer<'_>, files: &[PathBuf], top: usize, io: Output) ->
                 continue;
             }
         };
-        let mut x = vec![0.0; h * w * 3];
-        by.pipeline.apply(&picture, Key::default(), &mut x);
         let logits = prefix::run(by.network, groups, Batch { x, n: 1, h, w }, &device).flat();
         let row: Vec<f32> = headstart::models::host_values(&logits);
         let answer = answer(&row, by, top);

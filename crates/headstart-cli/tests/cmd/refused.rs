@@ -221,7 +221,11 @@ fn weights_that_do_not_fit_and_places_that_cannot_be_written_are_refused() {
     with(
         "nano.safetensors",
         "resnet18",
-        &["do not fit `resnet18`", "conv1.weight", "hint: `headstart describe resnet18`"],
+        &[
+            "do not fit `resnet18`",
+            "conv1.weight",
+            "as many parameters as headstart_nano: `--model headstart_nano`",
+        ],
     );
     with(
         "cut.safetensors",

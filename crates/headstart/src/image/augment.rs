@@ -211,6 +211,7 @@ pub fn trivial_augment(image: &mut RgbImage, rng: &mut Rng) {
 ///
 /// Covers 2 to 33 % of the picture at an aspect ratio between 0.3 and 3.3, torchvision's defaults.
 pub fn erase(pixels: &mut [f32], width: u32, height: u32, rng: &mut Rng) {
+    let channels = pixels.len() / (width as usize * height as usize);
     let area = f64::from(width) * f64::from(height);
     for _ in 0..10 {
         let erased = area * f64::from(rng.range(0.02, 0.33));
@@ -222,8 +223,8 @@ pub fn erase(pixels: &mut [f32], width: u32, height: u32, rng: &mut Rng) {
         }
         let y = rng.below((height - h) as usize + 1);
         let x = rng.below((width - w) as usize + 1);
-        for row in pixels.chunks_exact_mut(width as usize * 3).skip(y).take(h as usize) {
-            row[x * 3..(x + w as usize) * 3].fill(0.0);
+        for row in pixels.chunks_exact_mut(width as usize * channels).skip(y).take(h as usize) {
+            row[x * channels..(x + w as usize) * channels].fill(0.0);
         }
         return;
     }

@@ -10,6 +10,13 @@ fn luma(p: &[u8]) -> u8 {
     ((u32::from(p[0]) * 19595 + u32::from(p[1]) * 38470 + u32::from(p[2]) * 7471 + 0x8000) >> 16) as u8
 }
 
+/// Sets all three colours to the luma.
+pub fn grey(image: &RgbImage) -> RgbImage {
+    let mut image = image.clone();
+    image.chunks_exact_mut(3).for_each(|p| p.fill(luma(p)));
+    image
+}
+
 /// PIL's `Image.blend`: truncated and clipped, in single precision.
 fn blend(degenerate: u8, original: u8, factor: f32) -> u8 {
     let v = f32::from(degenerate) + factor * (f32::from(original) - f32::from(degenerate));

@@ -25,10 +25,8 @@ pub fn decode(path: impl AsRef<Path>) -> Result<RgbImage> {
 
 /// Decodes a picture in memory; `path` only names it in errors.
 pub fn decode_bytes(bytes: &[u8], path: impl AsRef<Path>) -> Result<RgbImage> {
-    // A file from anywhere may meet a bug in a decoder; that must cost one picture, not the run.
-    let decoded = std::panic::catch_unwind(|| picture(bytes))
-        .unwrap_or_else(|_| Err("damaged data that the decoder does not survive".into()));
-    decoded.map_err(|reason| Error::CorruptImage { path: path.as_ref().to_path_buf(), reason })
+    guarded(|| picture(bytes))
+        .map_err(|reason| Error::CorruptImage { path: path.as_ref().to_path_buf(), reason })
 }
 
 /// Checks that the picture at `path` decodes to its last pixel.
@@ -83,7 +81,37 @@ pub(super) fn open(bytes: &[u8]) -> std::result::Result<(impl ImageDecoder + '_,
     Ok((decoder, format))
 }
 
+/// Reads the picture at `path` with its opacity as a grey picture, white where it has none.
+pub fn decode_with_alpha(path: impl AsRef<Path>) -> Result<(RgbImage, RgbImage)> {
+    let path = path.as_ref();
+    let bytes = std::fs::read(path).map_err(Error::read(path))?;
+    let both = || oriented(&bytes).map(|image| (opacity(&image), to_rgb8(image)));
+    let decoded = guarded(both).map_err(|reason| Error::CorruptImage { path: path.to_path_buf(), reason });
+    decoded.map(|(alpha, image)| (image, alpha))
+}
+
+fn opacity(image: &DynamicImage) -> RgbImage {
+    let (width, height) = (image.width(), image.height());
+    let bytes: Vec<u8> = match image {
+        _ if !image.color().has_alpha() => vec![255; width as usize * height as usize * 3],
+        DynamicImage::ImageLumaA16(grey) => grey.pixels().flat_map(|p| [(p[1] >> 8) as u8; 3]).collect(),
+        DynamicImage::ImageRgba16(rgba) => rgba.pixels().flat_map(|p| [(p[3] >> 8) as u8; 3]).collect(),
+        other => other.to_rgba8().pixels().flat_map(|p| [p[3]; 3]).collect(),
+    };
+    RgbImage::from_raw(width, height, bytes).expect("three bytes were made for each pixel")
+}
+
+/// A file from anywhere may meet a bug in a decoder; that must cost one picture, not the run.
+fn guarded<T>(f: impl FnOnce() -> std::result::Result<T, Reason>) -> std::result::Result<T, Reason> {
+    std::panic::catch_unwind(std::panic::AssertUnwindSafe(f))
+        .unwrap_or_else(|_| Err("damaged data that the decoder does not survive".into()))
+}
+
 fn picture(bytes: &[u8]) -> std::result::Result<RgbImage, Reason> {
+    oriented(bytes).map(to_rgb8)
+}
+
+fn oriented(bytes: &[u8]) -> std::result::Result<DynamicImage, Reason> {
     let (mut decoder, format) = open(bytes)?;
     if format == ImageFormat::Jpeg && !jpeg_has_end(bytes) {
         // The JPEG decoder paints what is missing grey; PIL and we refuse.
@@ -93,7 +121,7 @@ fn picture(bytes: &[u8]) -> std::result::Result<RgbImage, Reason> {
     let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
     let mut image = DynamicImage::from_decoder(decoder).map_err(|e| plain(format, &e))?;
     image.apply_orientation(orientation);
-    Ok(to_rgb8(image))
+    Ok(image)
 }
 
 /// Converts as PIL does: drop alpha, keep the high byte of 16 bits.

@@ -17,7 +17,7 @@ pub struct Mix {
 
 /// Mixes a batch in place.
 ///
-/// `x` is `[n][height][width][3]`, `targets` is `[n][classes]` and holds soft labels (one-hot or
+/// `x` is `[n][height][width][channels]`, `targets` is `[n][classes]` and holds soft labels (one-hot or
 /// smoothed). When both kinds are on, a fair coin chooses for the batch. Returns the weight that
 /// the first picture of each pair kept, 1 if nothing was mixed.
 ///
@@ -30,7 +30,9 @@ pub fn mix(
     mix: Mix,
     rng: &mut Rng,
 ) -> f32 {
-    assert!(n > 0 && x.len() == n * size.0 * size.1 * 3, "{} values for {n} pictures of {size:?}", x.len());
+    let channels = x.len() / (n * size.0 * size.1).max(1);
+    let room = n * size.0 * size.1 * channels;
+    assert!(room > 0 && x.len() == room, "{} values for {n} pictures of {size:?}", x.len());
     assert!(targets.len().is_multiple_of(n), "{} targets for {n} pictures", targets.len());
     let cut = match (mix.mixup > 0.0, mix.cutmix > 0.0) {
         (false, false) => return 1.0,
@@ -47,7 +49,8 @@ pub fn mix(
         weight = 1.0 - erased / (height * width) as f32;
         roll(x, n, |own, other| {
             for row in window.rows.clone() {
-                let span = (row * width + window.columns.start) * 3..(row * width + window.columns.end) * 3;
+                let span = (row * width + window.columns.start) * channels
+                    ..(row * width + window.columns.end) * channels;
                 own[span.clone()].copy_from_slice(&other[span]);
             }
         });

@@ -1,11 +1,12 @@
 //! Pictures: decoding, one-line preprocessing pipelines, augmentation, mixing.
 //!
 //! [`decode()`] turns a file into 8-bit RGB; a [`Pipeline`] turns that into normalised `f32` in
-//! `[height][width][3]` order; a [`Key`] makes every random choice depend on (seed, epoch, sample,
+//! `[height][width][3]` order (one channel or four if asked for); a [`Key`] makes every random choice depend on (seed, epoch, sample,
 //! operation) alone. Evaluation follows torchvision and PIL to the grey level; random operations
 //! follow their distributions, not their random numbers. Files and batches live in `data`.
 
 pub mod augment;
+mod channels;
 pub mod color;
 pub mod decode;
 pub mod geometry;

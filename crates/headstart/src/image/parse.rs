@@ -13,7 +13,8 @@ use super::transform::{Op, Pipeline};
 use crate::error::{Error, Result};
 
 /// Every operation's name.
-const NAMES: [&str; 15] = [
+const NAMES: [&str; 16] = [
+    "channels",
     "resize_short",
     "resize_long",
     "resize",
@@ -79,6 +80,7 @@ impl FromStr for Op {
 impl fmt::Display for Op {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match *self {
+            Op::Channels { n } => write!(f, "channels({n})"),
             Op::ResizeShort { size, interp } => write!(f, "resize_short({size}, {})", interp.name()),
             Op::ResizeLong { size, interp } => write!(f, "resize_long({size}, {})", interp.name()),
             Op::Resize { height, width, interp } => write!(f, "resize({height}, {width}, {})", interp.name()),
@@ -156,6 +158,7 @@ fn read_op(column: usize, text: &str) -> Result<Op> {
     }
     let mut args = Args::new(start, inner);
     let op = match name {
+        "channels" => Op::Channels { n: args.whole("n", None, 1.0, 64.0)? },
         "resize_short" => {
             let interp = args.interp(Interp::Bilinear)?;
             Op::ResizeShort { size: args.side("size")?, interp }

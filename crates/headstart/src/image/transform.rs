@@ -20,6 +20,11 @@ use crate::error::{Error, Result};
 /// One step of a pipeline.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Op {
+    /// Gives pictures 1 channel (grey), 3 or 4 (with opacity); stands before all else.
+    Channels {
+        /// How many.
+        n: u32,
+    },
     /// Resizes the shorter side, keeping the shape: torchvision's `Resize(n)`.
     ResizeShort {
         /// The shorter side.
@@ -148,6 +153,16 @@ impl Pipeline {
                     ("`normalize` appears twice", "keep the one your weights were trained with")
                 }
                 Op::Normalize { .. } | Op::Erasing { .. } => continue,
+                Op::Channels { .. } if at > 0 => {
+                    ("`channels` is not the first operation", "write it in front of the others")
+                }
+                Op::Channels { n } if ![1, 3, 4].contains(n) => {
+                    ("pictures have 1, 3 or 4 channels", "grey, colours, or colours with opacity")
+                }
+                Op::RandAugment { .. } | Op::TrivialAugment if ops[0] == (Op::Channels { n: 4 }) => (
+                    "it knows three colours and no fourth channel",
+                    "crops, flips, `rotate`, `color_jitter` and `erasing` do",
+                ),
                 _ if normalize.is_some_and(|n| at > n) => (
                     "only `erasing` may follow `normalize`",
                     "move `normalize(…)` behind the other operations",
@@ -243,15 +258,15 @@ impl Pipeline {
         image
     }
 
-    /// Runs the whole pipeline into `out`, `[height][width][3]` of [`Pipeline::output_size`].
+    /// Runs the whole pipeline into `out`, `[height][width][channels]` of [`Pipeline::output_size`].
     ///
     /// Without a `normalize` the values are 0 to 1. Panics if `out` has another length.
     pub fn apply(&self, image: &RgbImage, key: Key, out: &mut [f32]) {
-        let pixels = self.pixels(image, key);
-        let (width, height) = pixels.dimensions();
-        assert_eq!(out.len(), width as usize * height as usize * 3, "room for {height} × {width} × 3 values");
-        let (mean, std) = self.normalization();
-        to_float(&pixels, mean, std, out);
+        self.fill(image, None, key, out);
+    }
+
+    /// Runs what follows `normalize`.
+    pub(super) fn erase(&self, out: &mut [f32], (width, height): (u32, u32), key: Key) {
         for (at, op) in self.ops.iter().enumerate() {
             if let Op::Erasing { p } = *op {
                 let mut rng = key.stream(at as u64);
@@ -272,23 +287,13 @@ impl Pipeline {
     }
 }
 
-/// Computes `(v / 255 − mean) / std` with torch's roundings, by table.
-fn to_float(pixels: &RgbImage, mean: [f32; 3], std: [f32; 3], out: &mut [f32]) {
-    let table: [[f32; 256]; 3] =
-        std::array::from_fn(|c| std::array::from_fn(|v| (v as f32 / 255.0 - mean[c]) / std[c]));
-    for (to, from) in out.chunks_exact_mut(3).zip(pixels.as_raw().chunks_exact(3)) {
-        for c in 0..3 {
-            to[c] = table[c][usize::from(from[c])];
-        }
-    }
-}
-
 impl Op {
     /// Tells whether two epochs may see different pixels.
     pub fn is_random(&self) -> bool {
         !matches!(
             self,
-            Op::ResizeShort { .. }
+            Op::Channels { .. }
+                | Op::ResizeShort { .. }
                 | Op::ResizeLong { .. }
                 | Op::Resize { .. }
                 | Op::CenterCrop { .. }
@@ -371,7 +376,11 @@ impl Op {
             Op::ColorJitter(jitter) => augment::color_jitter(image.to_mut(), jitter, &mut rng),
             Op::RandAugment { n, m } => augment::rand_augment(image.to_mut(), n, m, &mut rng),
             Op::TrivialAugment => augment::trivial_augment(image.to_mut(), &mut rng),
-            Op::FlipLr { .. } | Op::FlipUd { .. } | Op::Normalize { .. } | Op::Erasing { .. } => {}
+            Op::Channels { .. }
+            | Op::FlipLr { .. }
+            | Op::FlipUd { .. }
+            | Op::Normalize { .. }
+            | Op::Erasing { .. } => {}
         }
     }
 }

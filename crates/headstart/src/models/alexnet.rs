@@ -48,9 +48,9 @@ impl Family for AlexNet {
     const VARIANTS: &'static [Variant<()>] = VARIANTS;
     const CLASSIFIER: &'static str = "classifier.6";
 
-    fn new(_: &Variant<()>, _: &ModelOptions, device: &Device) -> Self {
+    fn new(_: &Variant<()>, options: &ModelOptions, device: &Device) -> Self {
         let convs = [
-            ConvSpec::new(3, 64, 11).stride(4).padding(Padding::Even(2)),
+            ConvSpec::new(options.in_chans, 64, 11).stride(4).padding(Padding::Even(2)),
             ConvSpec::new(64, 192, 5),
             ConvSpec::new(192, 384, 3),
             ConvSpec::new(384, 256, 3),

@@ -224,7 +224,7 @@ impl Family for ClipResNet {
         Self {
             stages: stages.collect(),
             stem: Stem {
-                conv1: norm(layer(3, STEM / 2).stride(2)),
+                conv1: norm(layer(options.in_chans, STEM / 2).stride(2)),
                 conv2: norm(layer(STEM / 2, STEM / 2)),
                 conv3: norm(layer(STEM / 2, STEM)),
             },

@@ -97,7 +97,7 @@ impl Family for ConvNext {
     const CLASSIFIER: &'static str = "head.fc";
     const DIALECTS: &'static [Dialect] = &[Dialect::Torchvision];
 
-    fn new(variant: &Variant<Args>, _: &ModelOptions, device: &Device) -> Self {
+    fn new(variant: &Variant<Args>, options: &ModelOptions, device: &Device) -> Self {
         let args = &variant.args;
         let norm = |width| LayerNorm::new(width, EPS, device);
         let stage = |i: usize| {
@@ -109,7 +109,7 @@ impl Family for ConvNext {
             }
         };
         Self {
-            stem: (patches(3, args.width, 4, device), norm(args.width)),
+            stem: (patches(options.in_chans, args.width, 4, device), norm(args.width)),
             stages: (0..4).map(stage).collect(),
             head: Head { norm: norm(args.width * 8) },
         }

@@ -47,7 +47,10 @@ impl Family for EfficientNet {
         let features = variant.row.num_features;
         let last = style.round(args.last);
         Self {
-            conv_stem: ConvSpec::new(3, stem, 3).stride(2).padding(style.padding(3)).init(device),
+            conv_stem: ConvSpec::new(options.in_chans, stem, 3)
+                .stride(2)
+                .padding(style.padding(3))
+                .init(device),
             bn1: style.bn(stem, device),
             blocks,
             conv_head: ConvSpec::new(last, features, 1).init(device),

@@ -157,7 +157,7 @@ impl Family for MobileNetV2 {
             blocks.push(stage.collect());
         }
         Self {
-            conv_stem: ConvSpec::new(3, 32, 3).stride(2).padding(padding).init(device),
+            conv_stem: ConvSpec::new(options.in_chans, 32, 3).stride(2).padding(padding).init(device),
             bn1: bn(32),
             blocks,
             conv_head: one(320, 1280),

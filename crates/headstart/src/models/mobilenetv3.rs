@@ -147,7 +147,10 @@ impl Family for MobileNetV3 {
             hard_gate: true,
         };
         Self {
-            conv_stem: ConvSpec::new(3, 16, 3).stride(2).padding(style.padding(3)).init(device),
+            conv_stem: ConvSpec::new(options.in_chans, 16, 3)
+                .stride(2)
+                .padding(style.padding(3))
+                .init(device),
             bn1: style.bn(16, device),
             blocks: mbconv::stages(args.stages, &style, 16, device),
             conv_head: ConvSpec::new(args.last, variant.row.num_features, 1).with_bias().init(device),

@@ -167,12 +167,14 @@ pub struct ModelOptions {
     pub pad_type: Option<PadType>,
     /// Overrides the variant's BatchNorm epsilon.
     pub bn_eps: Option<f64>,
+    /// Channels of the pictures.
+    pub in_chans: usize,
 }
 
 impl ModelOptions {
     /// A linear head for `num_classes` classes.
     pub fn new(num_classes: usize) -> Self {
-        Self { num_classes, head: HeadSpec::linear(), pad_type: None, bn_eps: None }
+        Self { num_classes, head: HeadSpec::linear(), pad_type: None, bn_eps: None, in_chans: 3 }
     }
 }
 

@@ -196,7 +196,7 @@ impl Family for ResNet {
         });
         let mut next = || stages.next().expect("four stages");
         Self {
-            conv1: ConvSpec::new(3, width, 7).stride(2).init(device),
+            conv1: ConvSpec::new(options.in_chans, width, 7).stride(2).init(device),
             bn1: BatchNorm::new(width, eps, device),
             layer1: next(),
             layer2: next(),

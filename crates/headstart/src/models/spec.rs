@@ -109,6 +109,8 @@ pub struct InputSpec {
     pub mean: [f32; 3],
     /// Channel standard deviations on a 0–1 scale.
     pub std: [f32; 3],
+    /// Channels: 1 for grey, 3, or 4 with opacity.
+    pub channels: usize,
 }
 
 /// ImageNet's channel means.
@@ -119,7 +121,7 @@ pub const IMAGENET_STD: [f32; 3] = [0.229, 0.224, 0.225];
 impl InputSpec {
     /// Resize to 256 with `filter`, crop 224, ImageNet statistics.
     pub const fn imagenet(filter: Filter) -> Self {
-        Self { size: 224, crop_pct: 0.875, filter, mean: IMAGENET_MEAN, std: IMAGENET_STD }
+        Self { size: 224, crop_pct: 0.875, filter, mean: IMAGENET_MEAN, std: IMAGENET_STD, channels: 3 }
     }
 
     /// Replaces the crop fraction.
@@ -135,6 +137,17 @@ impl InputSpec {
     /// Replaces the statistics by mean = std = 0.5.
     pub const fn half(self) -> Self {
         Self { mean: [0.5; 3], std: [0.5; 3], ..self }
+    }
+
+    /// Returns mean and deviation of each channel; of one that is no colour, the means of the colours'.
+    pub fn statistics(&self) -> [Vec<f32>; 2] {
+        [self.mean, self.std].map(|colours| {
+            let middle = colours.iter().sum::<f32>() / 3.0;
+            match self.channels {
+                1 => vec![middle],
+                n => (0..n).map(|i| colours.get(i).copied().unwrap_or(middle)).collect(),
+            }
+        })
     }
 
     /// Returns the shorter side to resize to, as timm computes it.

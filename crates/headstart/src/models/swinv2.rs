@@ -148,7 +148,7 @@ impl Family for SwinV2 {
     const VARIANTS: &'static [Variant<Args>] = VARIANTS;
     const CLASSIFIER: &'static str = "head.fc";
 
-    fn new(variant: &Variant<Args>, _: &ModelOptions, device: &Device) -> Self {
+    fn new(variant: &Variant<Args>, options: &ModelOptions, device: &Device) -> Self {
         let Args { window, width, depths } = variant.args;
         let norm = |width| LayerNorm::new(width, EPS, device);
         let block = |width: usize, index: usize| Block {
@@ -171,7 +171,7 @@ impl Family for SwinV2 {
                 blocks: (0..depths[i]).map(|j| block(width, j)).collect(),
             }
         };
-        let proj = ConvSpec::new(3, width, 4).stride(4).padding(Padding::Even(0)).with_bias();
+        let proj = ConvSpec::new(options.in_chans, width, 4).stride(4).padding(Padding::Even(0)).with_bias();
         Self {
             patch_embed: PatchEmbed { proj: proj.init(device), norm: norm(width) },
             layers: (0..4).map(stage).collect(),

@@ -119,7 +119,7 @@ impl Family for Vgg {
     fn new(variant: &Variant<Args>, options: &ModelOptions, device: &Device) -> Self {
         let Args { depths, norm } = variant.args;
         let eps = options.bn_eps.unwrap_or(1e-5);
-        let mut channels = 3;
+        let mut channels = options.in_chans;
         let mut blocks = Vec::new();
         for (depth, width) in depths.into_iter().zip(CHANNELS) {
             let units = (0..depth).map(|_| {

@@ -121,13 +121,13 @@ impl Family for ViT {
     const CLASSIFIER: &'static str = "head";
     const DIALECTS: &'static [Dialect] = &[Dialect::Torchvision, Dialect::TorchvisionOld];
 
-    fn new(variant: &Variant<Args>, _: &ModelOptions, device: &Device) -> Self {
+    fn new(variant: &Variant<Args>, options: &ModelOptions, device: &Device) -> Self {
         let args = &variant.args;
         let Args { width, patch, .. } = *args;
         let side = variant.row.input.size / patch;
         let positions = side * side + usize::from(args.class_token && args.class_position);
         let param = |tokens| Param::from_tensor(Tensor::zeros([1, tokens, width], device));
-        let proj = ConvSpec::new(3, width, patch).stride(patch).padding(Padding::Even(0));
+        let proj = ConvSpec::new(options.in_chans, width, patch).stride(patch).padding(Padding::Even(0));
         Self {
             cls_token: args.class_token.then(|| param(1)),
             pos_embed: param(positions),

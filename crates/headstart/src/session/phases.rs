@@ -1,6 +1,7 @@
 //! What a run does to its recipe's phases before the first step.
 
 use crate::error::{Error, Result};
+use crate::image::Pipeline;
 use crate::models::Network;
 use crate::train::Recipe;
 use crate::train::groups::{BatchNormPolicy, resolve};
@@ -45,6 +46,22 @@ pub(super) fn check_phases(recipe: &Recipe, network: &Network) -> Result<()> {
         let named = |e: Error| e.within(&place(phase));
         phase.set(network).map_err(named)?;
         phase.rates(network).map_err(named)?;
+    }
+    Ok(())
+}
+
+/// Makes sure that pictures have as many channels as the network takes.
+pub(super) fn check_channels(recipe: &Recipe, network: &Network) -> Result<()> {
+    let wanted = network.options().in_chans;
+    for (key, text) in [("train", &recipe.train), ("eval", &recipe.eval)] {
+        let found = text.parse::<Pipeline>().map_err(|e| e.within(key))?.channels();
+        if found != wanted {
+            return Err(Error::BadRecipe {
+                place: key.into(),
+                what: format!("its pictures have {found} channels, the network takes {wanted}"),
+                hint: format!("`--in-chans {found}` adapts the network"),
+            });
+        }
     }
     Ok(())
 }

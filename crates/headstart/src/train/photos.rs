@@ -9,8 +9,10 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::thread;
 
+use burn::tensor::{Device, Tensor, TensorData};
+
 use crate::error::Result;
-use crate::image::{self, Key, Pipeline};
+use crate::image::{Key, Pipeline};
 use crate::task::Truth;
 
 /// A set of labelled pictures with the pipeline that prepares them.
@@ -30,7 +32,7 @@ struct Inner {
     key: String,
 }
 
-/// A batch `[n, h, w, 3]`.
+/// A batch `[n, h, w, channels]`.
 #[derive(Clone, Debug)]
 pub struct Batch {
     /// Values, channels last.
@@ -41,6 +43,15 @@ pub struct Batch {
     pub h: usize,
     /// Width.
     pub w: usize,
+}
+
+impl Batch {
+    /// Puts it on a device.
+    pub fn tensor(self, device: &Device) -> Tensor<4> {
+        let Self { x, n, h, w } = self;
+        let channels = x.len() / (n * h * w).max(1);
+        Tensor::from_data(TensorData::new(x, [n, h, w, channels]), device)
+    }
 }
 
 /// Batches made ahead: two a worker.
@@ -129,11 +140,10 @@ impl Photos {
 
     fn batch(&self, picks: &[usize], view: u64) -> Result<Batch> {
         let Inner { files, pipeline, size: (h, w), seed, .. } = &*self.inner;
-        let each = h * w * 3;
+        let each = h * w * pipeline.channels();
         let mut x = vec![0.0; picks.len() * each];
         for (out, pick) in x.chunks_mut(each).zip(picks) {
-            let picture = image::decode(&files[*pick].0)?;
-            pipeline.apply(&picture, Key { seed: *seed, epoch: view, sample: *pick as u64 }, out);
+            pipeline.read(&files[*pick].0, Key { seed: *seed, epoch: view, sample: *pick as u64 }, out)?;
         }
         Ok(Batch { x, n: picks.len(), h: *h, w: *w })
     }

@@ -100,11 +100,9 @@ fn to_flow(rows: Vec<f32>, n: usize, shape: &[usize], grid: [usize; 2], device: 
     }
 }
 
-/// Runs groups before `first` on pictures `[n, h, w, 3]`.
+/// Runs groups before `first` on pictures.
 pub fn run(network: &Network, first: usize, pictures: Batch, device: &Device) -> Flow {
-    let Batch { x, n, h, w } = pictures;
-    let x = Tensor::from_data(TensorData::new(x, [n, h, w, 3]), device);
-    network.run(0..first, Flow::Map(Map::from_nhwc(x)), &mut Tap::off())
+    network.run(0..first, Flow::Map(Map::from_nhwc(pictures.tensor(device))), &mut Tap::off())
 }
 
 /// The groups before the first trainable one, ready to run without autodiff.
@@ -152,7 +150,7 @@ impl Prefix {
     pub fn calibrate(&mut self, batches: impl Iterator<Item = (Vec<f32>, [usize; 3])>) -> Result<()> {
         let mut best: Option<(Capture, usize)> = None;
         for (x, [n, h, w]) in batches {
-            let x = Tensor::<4>::from_data(TensorData::new(x, [n, h, w, 3]), &Device::flex());
+            let x = Batch { x, n, h, w }.tensor(&Device::flex());
             let until = best.as_ref().map_or(self.first, |(_, groups)| *groups);
             match (self.capture(&x, until), &mut best) {
                 (Some((more, _)), Some((all, _))) => all.widen(&more),
@@ -185,7 +183,7 @@ impl Prefix {
         })
     }
 
-    /// Runs pictures `[n, h, w, 3]`.
+    /// Runs pictures `[n, h, w, channels]`.
     pub fn run(&mut self, x: Cow<'_, [f32]>, [n, h, w]: [usize; 3]) -> Flow {
         let device = &self.device;
         let Some((plan, groups)) = &mut self.plan else {

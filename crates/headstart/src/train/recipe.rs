@@ -346,6 +346,9 @@ impl Recipe {
                 .replace("{resize}", &input.resize().to_string())
                 .replace("{filter}", input.filter.name())
                 .replace("{norm}", &norm);
+            if input.channels != 3 && !pipeline.trim_start().starts_with("channels") {
+                *pipeline = format!("channels({}) | {pipeline}", input.channels);
+            }
         }
     }
 

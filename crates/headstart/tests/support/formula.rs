@@ -38,7 +38,12 @@ pub fn network(name: &str, classes: usize, gain: f64, device: &Device) -> Networ
 
 /// The formula's pictures, `[N, C, H, W]`.
 pub fn pictures(shape: [usize; 4], device: &Device) -> Tensor<4> {
-    let values = uniform("input", shape.iter().product(), -2.0, 2.0);
+    pictures_named("input", shape, device)
+}
+
+/// Pictures of another name.
+pub fn pictures_named(name: &str, shape: [usize; 4], device: &Device) -> Tensor<4> {
+    let values = uniform(name, shape.iter().product(), -2.0, 2.0);
     Tensor::from_data(TensorData::new(values, shape), device)
 }
 

@@ -9,7 +9,7 @@ use headstart::models::tap::Tap;
 use headstart::models::{Network, frozen};
 use serde_json::Value;
 
-use crate::formula::{Path, error, floats, network, pictures, values};
+use crate::formula::{Path, error, floats, network, pictures_named, values};
 
 /// Differences relative to the largest expected value, by name.
 pub struct Agreement {
@@ -58,7 +58,8 @@ impl<'a> Subject<'a> {
         let shape: Vec<usize> = floats(&self.case["input"]).iter().map(|v| *v as usize).collect();
         let taps = self.case["taps"].as_object().expect("taps by name");
         let mut tap = Tap::keep(&taps.keys().collect::<Vec<_>>());
-        let x = pictures([shape[0], shape[1], shape[2], shape[3]], device);
+        let picture = self.case["picture"].as_str().expect("a picture's name");
+        let x = pictures_named(picture, [shape[0], shape[1], shape[2], shape[3]], device);
         let logits = net.forward(path.map(x), &mut tap);
         let taps = taps.iter().map(|(point, expected)| {
             let seen = tap.values(point).unwrap_or_else(|| panic!("{}: `{point}` is not passed", self.name));
