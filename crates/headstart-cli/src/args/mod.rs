@@ -174,6 +174,8 @@ pub struct Advise {
     /// Side of the square input in pixels.
     #[arg(long)]
     pub size: Option<usize>,
+    #[command(flatten)]
+    pub labels: LabelArgs,
     /// Most pictures to measure on; a larger set is sampled, the same share of every class.
     #[arg(long, default_value_t = 4000)]
     pub pictures: usize,

@@ -33,6 +33,8 @@ pub fn advise(a: &Advise, io: Output) -> Result<ExitCode> {
         task: TaskSpec::from(&a.task),
         val_share: a.val_share,
         seed: a.seed,
+        few: a.labels.few(),
+        unlabeled: a.labels.unlabeled(),
         ..Selection::of(&a.data)
     };
     let opened = wanted.open()?;
@@ -46,7 +48,15 @@ pub fn advise(a: &Advise, io: Output) -> Result<ExitCode> {
         let wanted = Wanted { model, weights, size: a.size, text, ..Wanted::default() };
         let backbone = Backbone::open(&wanted, &mut bars)?.on(&device);
         match task {
-            Task::Classify => all.push(advise::advise(&opened.data, &backbone, settings, &mut bars)?),
+            Task::Classify => {
+                all.push(advise::advise(
+                    &opened.data,
+                    opened.unlabeled.len(),
+                    &backbone,
+                    settings,
+                    &mut bars,
+                )?);
+            }
             _ => others.push(rows::advise(&opened.data, &backbone, settings, &mut bars)?),
         }
     }
@@ -196,9 +206,9 @@ pub fn choose(
             .map_err(|e| Error::BadBundle { path: file.clone(), reason: format!("it is garbled: {e}") })?
     } else {
         let settings = Settings::before_a_fit(photos.seed);
-        let data = &opened.insert(photos.open()?).data;
+        let Opened { data, unlabeled, .. } = opened.insert(photos.open()?);
         match data.task {
-            Task::Classify => json!(advise::advise(data, backbone, settings, bars)?),
+            Task::Classify => json!(advise::advise(data, unlabeled.len(), backbone, settings, bars)?),
             _ => json!(rows::advise(data, backbone, settings, bars)?),
         }
     };

@@ -17,6 +17,7 @@ use crate::train::groups::{BatchNormPolicy, apply, resolve};
 use crate::train::loss::targets;
 use crate::train::optimizer::{Optimizer, OptimizerSpec};
 use crate::train::photos::Batch;
+use crate::train::semi::SemiSpec;
 use crate::train::step::{self, Lesson};
 use crate::train::{Photos, Recipe, prefix};
 
@@ -72,22 +73,30 @@ impl<'a> Timer<'a> {
 
     /// Estimates the seconds of a whole run of `recipe`.
     pub fn seconds(&self, recipe: &Recipe, network: &Network, shape: &Shape) -> Result<f64> {
-        let (train, val) = (shape.train as f64, shape.val as f64);
+        let [train, val, unlabeled] = [shape.train, shape.val, shape.unlabeled].map(|n| n as f64);
         let (mut total, mut cached) = (0.0, None);
         for phase in &recipe.phases {
             let first = resolve(&phase.trainable, phase.batch_norm, network)?.first_group;
             let step = self.step(first, network)?;
             let epochs = phase.epochs as f64;
+            // An epoch with pictures without labels is one pass over them, and so many of the others beside.
+            let semi = phase.semi.as_deref().map(str::parse::<SemiSpec>).transpose()?;
+            let (labelled, others) = match semi {
+                Some(spec) => (unlabeled / spec.ratio as f64, unlabeled),
+                None => (train, 0.0),
+            };
             if first == 0 {
-                total += epochs * (train * (step + self.decode) + val * self.embed);
+                let (learn, look) = (step + self.decode, self.embed + self.decode);
+                total += epochs * ((labelled + others) * learn + others * look + val * self.embed);
                 continue;
             }
             // A prefix runs once a view; up to the head it is nearly the whole network.
             if cached != Some(first) {
-                total += (train * recipe.views.count(shape.train) as f64 + val) * self.embed;
+                let views = recipe.views.count(shape.train) as f64;
+                total += ((train + others) * views + val) * self.embed;
                 cached = Some(first);
             }
-            total += epochs * (train * step + val * 0.3 * step);
+            total += epochs * ((labelled + others) * step + val * 0.3 * step);
         }
         // The final score.
         Ok(total + val * self.embed)

@@ -35,11 +35,13 @@ pub struct Shape {
     pub smallest: usize,
     /// Training pictures of the largest class.
     pub largest: usize,
+    /// Pictures without labels that may take part.
+    pub unlabeled: usize,
 }
 
 impl Shape {
-    /// Counts a data set's pictures.
-    pub fn of(data: &Dataset) -> Self {
+    /// Counts a data set's pictures, beside `unlabeled` others.
+    pub fn of(data: &Dataset, unlabeled: usize) -> Self {
         let counts = data.class_counts(Split::Train);
         Self {
             train: data.train.len(),
@@ -47,6 +49,7 @@ impl Shape {
             classes: counts.len(),
             smallest: counts.iter().copied().min().unwrap_or(0),
             largest: counts.iter().copied().max().unwrap_or(0),
+            unlabeled,
         }
     }
 

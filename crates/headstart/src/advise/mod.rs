@@ -64,19 +64,22 @@ pub struct Advice {
     pub seconds: f64,
 }
 
-/// Measures `backbone` on photos with one class each and chooses a recipe.
+/// Measures `backbone` on photos with one class each, beside `unlabeled` others, and chooses a recipe.
 pub fn advise(
     data: &Dataset,
+    unlabeled: usize,
     backbone: &Backbone,
     settings: Settings,
     observer: &mut dyn Observer,
 ) -> Result<Advice> {
     let started = Instant::now();
-    let shape = Shape::of(data);
+    let shape = Shape::of(data, unlabeled);
     let seen = measure::measure(data, backbone, settings, observer)?;
     let (network, timer) = (&seen.network, Timer::new(data, backbone, &seen, settings.brief)?);
     let mut priced = Vec::new();
-    for choice in [Choice::Head, Choice::LastStages, Choice::Finetune, Choice::Scratch] {
+    let semi = (unlabeled > 0).then_some(Choice::Semi);
+    let choices = [Choice::Head, Choice::LastStages, Choice::Finetune].into_iter().chain(semi);
+    for choice in choices.chain([Choice::Scratch]) {
         let recipe = plan::recipe(choice, network, &shape)?.expect("these are recipes");
         priced.push(Priced { choice, seconds: timer.seconds(&recipe, network, &shape)? });
     }

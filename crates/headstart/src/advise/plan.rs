@@ -18,6 +18,7 @@ pub fn recipe(choice: Choice, network: &Network, shape: &Shape) -> Result<Option
         Choice::CollectMore => return Ok(None),
         Choice::Head => "head",
         Choice::LastStages | Choice::Finetune => "finetune",
+        Choice::Semi => "semi",
         Choice::Scratch => "scratch",
     };
     let mut recipe = Recipe::open(name)?;

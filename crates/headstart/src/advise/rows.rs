@@ -164,8 +164,14 @@ pub fn advise(
         recipe: None,
         seconds: 0.0,
     };
-    let shape =
-        Shape { train: data.train.len(), val: data.val.len(), classes: width, smallest: 0, largest: 0 };
+    let shape = Shape {
+        train: data.train.len(),
+        val: data.val.len(),
+        classes: width,
+        smallest: 0,
+        largest: 0,
+        unlabeled: 0,
+    };
     advice.decide(&shape);
     advice.why = advice.words();
     advice.recipe = plan::recipe(advice.choice, &network, &shape)?.map(|r| r.to_toml());
@@ -248,7 +254,7 @@ mod tests {
 
     #[test]
     fn the_simplest_recipe_that_is_as_good_is_chosen() {
-        let shape = |train| Shape { train, val: 10, classes: 1, smallest: 0, largest: 0 };
+        let shape = |train| Shape { train, val: 10, classes: 1, smallest: 0, largest: 0, unlabeled: 0 };
         for (train, (probe, earlier, low), choice) in [
             (300, (0.8, 0.7, 0.7), Choice::Head),
             (300, (0.5, 0.7, 0.4), Choice::LastStages),

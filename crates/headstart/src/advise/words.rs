@@ -37,6 +37,9 @@ pub fn paragraph(model: &str, shape: &Shape, m: &Measured, decision: &Decision) 
             "The largest class has {ratio:.1} times the pictures of the smallest, so rare classes weigh more."
         ));
     }
+    if shape.unlabeled == 0 && shape.train < 30 * shape.classes && m.probe.top1 < 0.9 {
+        parts.push("Are there more pictures without labels? `--unlabeled DIR` lets them take part.".into());
+    }
     let growth = m.probe.top1 - m.probe_half.top1;
     if decision.choice != Choice::CollectMore && growth > 0.02 && m.probe.top1 < 0.95 {
         parts.push(format!(
@@ -80,6 +83,13 @@ fn reason(shape: &Shape, m: &Measured, decision: &Decision) -> String {
             points(1.0 - head.top1),
             shape.train,
             points(gain)
+        ),
+        Choice::Semi => format!(
+            "{} labels a class are few, and there are {} pictures without labels: learning from them too is expected to \
+             gain {} points over a new head alone.",
+            shape.train / shape.classes.max(1),
+            shape.unlabeled,
+            points(decision.outlook(Choice::Semi).map_or(0.0, |o| o.top1 - head.top1))
         ),
         Choice::Scratch => {
             "What the network learned before does not carry over, and there are pictures enough to do \
