@@ -12,7 +12,7 @@ test:
     cargo test --release --workspace
 
 # Rewrites fixtures/ from the reference libraries. Needs Python with torch, torchvision, timm, pillow and
-# safetensors; building and testing need none of it. `formula.py` is a module of the others, not a script.
+# safetensors, open_clip_torch, fastai; building and testing need none of it. `formula.py` is a module of the others, not a script.
 # With `--all`, or names of networks: compares them with PyTorch one by one and, with `--all`, writes docs/parity.md.
 golden *networks:
     #!/usr/bin/env bash
@@ -27,6 +27,10 @@ golden *networks:
     python tools/golden/training.py
     python tools/golden/tasks.py
     python tools/golden/lora.py
+    python tools/golden/clip.py
+    python tools/golden/transfer.py "$(python -c "import fastai.callback.schedule as s; print(s.__file__)")"
+    python tools/golden/audit.py
+    python tools/golden/fine_tune.py
 
 # The kernels' tests under AddressSanitizer, at each instruction set. The flag is not stable yet, hence the variable.
 sanitize:

@@ -237,7 +237,10 @@ fn weights_that_do_not_fit_and_places_that_cannot_be_written_are_refused() {
     let unnamed = [&Place::fit("photos", "new")[..], &["--weights", "nano.safetensors"]].concat();
     place.refused(
         &unnamed,
-        &["nano.safetensors` does not say which network", "hint: it has as many parameters as headstart_nano: add `--model headstart_nano`"],
+        &[
+            "nano.safetensors` does not say which network",
+            "hint: it has as many parameters as headstart_nano: add `--model headstart_nano`",
+        ],
     );
 
     let below = "head.toml/run";

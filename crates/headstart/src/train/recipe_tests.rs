@@ -1,6 +1,10 @@
 //! Tests of recipes: round trips, and every way a value can be impossible.
 
+use burn::tensor::Device;
+
 use super::recipe::*;
+use super::schedule::Schedule;
+use crate::models::{ModelOptions, Network};
 
 #[test]
 fn built_in_recipes_parse_and_round_trip() {
@@ -15,6 +19,56 @@ fn fastais_fine_tune_fits_into_25_lines() {
     let text = include_str!("../../../../recipes/fastai_fine_tune.toml");
     let recipe = Recipe::parse(text, "fastai_fine_tune").unwrap();
     assert!(text.lines().count() <= 25 && recipe.phases.len() == 2);
+}
+
+/// Rates, momentum and frozen tensors at every step, recorded by `tools/golden/fine_tune.py`.
+#[test]
+fn fastais_fine_tune_is_what_fastai_does() {
+    let text = include_str!("../../../../fixtures/models/fine_tune.json");
+    let expected: serde_json::Value = serde_json::from_str(text).unwrap();
+    let recipe = Recipe::parse(include_str!("../../../../recipes/fastai_fine_tune.toml"), "test").unwrap();
+    let network = Network::new("resnet18", &ModelOptions::new(3), &Device::flex()).unwrap();
+    let batches = expected["batches"].as_u64().unwrap() as usize;
+    let mut steps = expected["steps"].as_array().unwrap().iter();
+    // One group of each of fastai's three, from the stem on.
+    let groups = ["stem", "layer3", "head"].map(|name| {
+        network.groups().iter().position(|group| group.name == name).expect("a group of a ResNet")
+    });
+    for phase in &recipe.phases {
+        let (rates, schedule) = (phase.rates(&network).unwrap(), phase.schedule.parse::<Schedule>().unwrap());
+        for step in 0..phase.epochs * batches {
+            let expected = steps.next().expect("as many steps");
+            let progress = step as f64 / (phase.epochs * batches) as f64;
+            // fastai keeps the bounds of a cycle in f32.
+            let close = |found: f64, expected: &serde_json::Value| {
+                let expected = expected.as_f64().unwrap();
+                assert!(
+                    (found / expected - 1.0).abs() < 1e-6,
+                    "{}, step {step}: {found}, {expected}",
+                    phase.name
+                );
+            };
+            close(schedule.momentum(progress).unwrap(), &expected["momentum"]);
+            groups.iter().zip(expected["lr"].as_array().unwrap()).for_each(|(group, lr)| {
+                close(rates[*group] * schedule.factor(progress), lr);
+            });
+        }
+    }
+    assert_eq!(steps.next(), None);
+    let trained = recipe.phases[0].set(&network).unwrap().params;
+    let frozen: Vec<String> = (network.params().into_iter())
+        .filter(|p| !p.buffer && !trained.contains(&p.name))
+        .map(|p| p.name)
+        .collect();
+    assert_eq!(serde_json::json!(frozen), expected["frozen"]);
+    let adam = &expected["adam"];
+    let written = format!(
+        "adamw(beta1=0.95, beta2={}, eps={:e}, weight_decay={})",
+        adam["sqr_mom"],
+        adam["eps"].as_f64().unwrap(),
+        adam["wd"]
+    );
+    assert_eq!(recipe.optimizer, written);
 }
 
 #[test]
