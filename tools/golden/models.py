@@ -8,6 +8,7 @@ in formula.py, so none are stored.
 """
 import datetime
 import json
+import re
 import sys
 from pathlib import Path
 
@@ -29,6 +30,7 @@ TORCHVISION = {
     "efficientnet_b0": tv.efficientnet_b0,
     "mobilenetv3_small_100": tv.mobilenet_v3_small,
     "mobilenet_v3_small": tv.mobilenet_v3_small,
+    "regnety_004": tv.regnet_y_400mf,
 }
 
 
@@ -80,10 +82,12 @@ def late(net, tap, as_map):
     """A second place to look at, near the end (of AlexNet, nearer the start)."""
     if tap in ("conv5", "block2"):
         return ("conv2", pre_pool(net, 2)) if tap == "conv5" else ("block5", pre_pool(net, 5))
+    if tap == "denseblock2":
+        return "denseblock4", net.features.norm5
     if tap == "blocks.2":
         tap = f"blocks.{len(net.blocks) - 1}"
     else:
-        tap = {"layer2": "layer4", "stages.1": "stages.3", "layers.1": "layers.3"}[tap]
+        tap = {"layer2": "layer4", "stages.1": "stages.3", "layers.1": "layers.3", "s2": "s4"}[tap]
     return tap, net.get_submodule(tap)
 
 
@@ -174,6 +178,9 @@ def foreign():
     yield "vit_tiny_patch16_224", "torchvision", vit
     old = [k.replace("mlp.0.", "mlp.linear_1.").replace("mlp.3.", "mlp.linear_2.") for k in vit]
     yield "vit_tiny_patch16_224", "torchvision_old", old
+    # As torchvision's published files have it; its `_load_state_dict` renames them on the way in.
+    dense = keys(tv.densenet121())
+    yield "densenet121", "torchvision_old", [re.sub(r"(denselayer\d+\.)(norm|conv)([12])\.", r"\1\2.\3.", k) for k in dense]
 
 
 def run(cases):

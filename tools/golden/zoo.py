@@ -32,6 +32,15 @@ def clip_resnet(name):
     return name, timm.create_model(name, num_classes=CLASSES), 3.0, (1, 3, 64, 96), "stages.1", "stages.1"
 
 
+def regnet(name):
+    return name, timm.create_model(name, num_classes=CLASSES), 3.0, (1, 3, 65, 97), "s2", "s2"
+
+
+def densenet(name):
+    net = timm.create_model(name, num_classes=CLASSES)
+    return name, net, 3.0, (1, 3, 65, 97), "denseblock2", "features.denseblock2"
+
+
 def convnext(name):
     return name, timm.create_model(name, num_classes=CLASSES), 3.0, (1, 3, 65, 97), "stages.1", "stages.1"
 
@@ -73,6 +82,8 @@ def committed():
     # Shifted windows, maps that need padding, and maps smaller than a window.
     yield swin("swinv2_tiny_window8_256", (72, 104))
     yield clip_resnet("resnet50_clip")
+    yield regnet("regnety_004")
+    yield densenet("densenet121")
 
 
 def on_demand():
@@ -98,6 +109,10 @@ def on_demand():
     vits |= {f"vit_{name}_clip_224": (224, 224) for name in ("base_patch16", "base_patch32", "large_patch14")}
     vits |= {f"vit_base_patch{patch}_clip_quickgelu_224": (224, 224) for patch in (16, 32)}
     vits |= {"vit_large_patch14_clip_quickgelu_224": (224, 224)}
+    for size in ("002", "006", "008", "008_tv", "016", "032", "040", "064", "080", "080_tv"):
+        yield f"regnety_{size}", lambda size=size: regnet(f"regnety_{size}")
+    for depth in (161, 169, 201):
+        yield f"densenet{depth}", lambda depth=depth: densenet(f"densenet{depth}")
     yield "resnet101_clip", lambda: clip_resnet("resnet101_clip")
     for name, size in vits.items():
         yield name, lambda name=name, size=size: vit(name, size)

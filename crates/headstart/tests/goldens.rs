@@ -89,6 +89,11 @@ fn swins_agree_with_timm() {
 }
 
 #[test]
+fn regnets_and_densenets_agree_with_timm() {
+    ["regnety_004", "densenet121"].into_iter().for_each(check);
+}
+
+#[test]
 fn clip_s_resnet_agrees_with_timm() {
     check("resnet50_clip");
 }

@@ -139,10 +139,12 @@ fn stem(name: &str) -> &'static str {
     let starts = |prefixes: &[&str]| prefixes.iter().any(|p| name.starts_with(p));
     if starts(&["vit", "deit", "swin"]) {
         "patch_embed"
-    } else if starts(&["convnext"]) || name.ends_with("_clip") {
+    } else if starts(&["convnext", "regnet"]) || name.ends_with("_clip") {
         "stem"
     } else if starts(&["mobilenet", "efficientnet", "tf_"]) {
         "conv_stem"
+    } else if starts(&["densenet"]) {
+        "conv0"
     } else {
         "conv1"
     }
@@ -246,6 +248,8 @@ fn the_smallest_size_of_every_family_works() {
         "vit_tiny_patch16_224",
         "swinv2_tiny_window8_256",
         "resnet50_clip",
+        "regnety_004",
+        "densenet121",
     ] {
         let net = Network::new(name, &ModelOptions::new(2), &Device::flex()).unwrap();
         let min = net.row().min_size;

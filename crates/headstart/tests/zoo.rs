@@ -34,6 +34,13 @@ const PUBLISHED: &[(&str, usize, f64)] = &[
     ("vit_large_patch32_224", 224, 15.378),
     ("swinv2_tiny_window8_256", 256, 5.94),
     ("swinv2_base_window8_256", 256, 20.325),
+    ("regnety_004", 224, 0.402),
+    ("regnety_008_tv", 224, 0.834),
+    ("regnety_016", 224, 1.612),
+    ("regnety_032", 224, 3.176),
+    ("regnety_080_tv", 224, 8.473),
+    ("densenet121", 224, 2.834),
+    ("densenet161", 224, 7.728),
 ];
 
 #[test]
@@ -71,6 +78,8 @@ const FAMILIES: &[&str] = &[
     "vit_tiny_patch16_224",
     "swinv2_tiny_window8_256",
     "resnet50_clip",
+    "regnety_004",
+    "densenet121",
 ];
 
 #[test]

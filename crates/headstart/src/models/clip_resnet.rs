@@ -17,8 +17,7 @@ use burn::module::{Module, Param};
 use burn::tensor::{Device, activation};
 
 use super::layers::{
-    Act, BatchNorm, Conv2d, ConvSpec, DropPath, Linear, Map, Tokens, adaptive_avg_pool, conv_bn_act,
-    conv_bn_join, resample_pos_embed,
+    Act, ConvNorm, ConvSpec, DropPath, Linear, Map, Tokens, halve, resample_pos_embed,
 };
 use super::spec::{Filter, Group, InputSpec, Row, TimmName, Variant, Weights};
 use super::tap::Tap;
@@ -51,34 +50,6 @@ const fn row(
     let paper = "https://arxiv.org/abs/2103.00020";
     let row = Row { name, num_features: 2048, params, min_size: 32, input: INPUT, paper, timm, weights };
     Variant { row, args: Args { depths } }
-}
-
-/// A convolution with its BatchNorm.
-#[derive(Module, Debug)]
-struct ConvNorm {
-    conv: Conv2d,
-    bn: BatchNorm,
-}
-
-impl ConvNorm {
-    fn new(spec: ConvSpec, eps: f64, device: &Device) -> Self {
-        Self { conv: spec.init(device), bn: BatchNorm::new(spec.c_out, eps, device) }
-    }
-
-    fn forward(&self, x: Map, residual: Option<Map>, act: Act) -> Map {
-        conv_bn_act(&self.conv, &self.bn, x, residual, act)
-    }
-}
-
-/// Averages 2×2 pixels; an odd last row or column is left out.
-fn halve(x: Map) -> Map {
-    let [_, _, h, w] = x.dims();
-    let even = if h % 2 + w % 2 == 0 {
-        x
-    } else {
-        x.over_nhwc(|x| x.narrow(1, 0, h / 2 * 2).narrow(2, 0, w / 2 * 2))
-    };
-    adaptive_avg_pool(even, [h / 2, w / 2])
 }
 
 /// Three convolutions, the first with a stride, then the mean of 2×2 pixels.
@@ -125,12 +96,12 @@ impl Block {
     fn forward(&self, x: Map) -> Map {
         let smaller = |x: Map| if self.halves { halve(x) } else { x };
         let shortcut = match &self.shortcut {
-            Some(shortcut) => shortcut.conv.forward(smaller(x.clone()), None, Act::None),
+            Some(shortcut) => shortcut.conv.forward(smaller(x.clone()), Act::None),
             None => x.clone(),
         };
-        let y = self.conv1_1x1.forward(x, None, Act::Relu);
-        let y = smaller(self.conv2_kxk.forward(y, None, Act::Relu));
-        conv_bn_join(&self.conv3_1x1.conv, &self.conv3_1x1.bn, y, shortcut, Act::Relu, self.drop)
+        let y = self.conv1_1x1.forward(x, Act::Relu);
+        let y = smaller(self.conv2_kxk.forward(y, Act::Relu));
+        self.conv3_1x1.join(y, shortcut, Act::Relu, self.drop)
     }
 }
 
@@ -248,8 +219,8 @@ impl Family for ClipResNet {
         match index {
             0 => {
                 let Stem { conv1, conv2, conv3 } = &self.stem;
-                let x = conv2.forward(conv1.forward(x, None, Act::Relu), None, Act::Relu);
-                let x = tap.at("stem", conv3.forward(x, None, Act::Relu)); // [N, 64, H/2, W/2]
+                let x = conv2.forward(conv1.forward(x, Act::Relu), Act::Relu);
+                let x = tap.at("stem", conv3.forward(x, Act::Relu)); // [N, 64, H/2, W/2]
                 Flow::Map(halve(x))
             }
             5 => Flow::Flat(self.head.forward(x)), // [N, 2048]

@@ -122,6 +122,12 @@ impl Map {
         Map { x: self.x.cast(DType::F32), ..self }
     }
 
+    /// Puts the channels of another map of the same layout behind its own.
+    pub fn beside(self, other: Map) -> Map {
+        let channels_last = self.channels_last;
+        Self { x: Tensor::cat(vec![self.x, other.x], if channels_last { 3 } else { 1 }), channels_last }
+    }
+
     /// Adds two maps of the same layout.
     pub fn plus(self, other: Map) -> Map {
         Self { x: self.x + other.x, channels_last: self.channels_last }

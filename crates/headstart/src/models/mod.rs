@@ -20,10 +20,12 @@ mod alexnet;
 mod clip_resnet;
 mod clip_text;
 mod convnext;
+mod densenet;
 mod efficientnet;
 mod mbconv;
 mod mobilenetv2;
 mod mobilenetv3;
+mod regnet;
 mod resnet;
 mod swinv2;
 mod vgg;
@@ -314,6 +316,8 @@ families! {
     ConvNext = convnext,
     ViT = vit,
     SwinV2 = swinv2,
+    RegNet = regnet,
+    DenseNet = densenet,
     ClipResNet = clip_resnet,
 }
 

@@ -23,6 +23,10 @@ pub fn looks_like(dict: &StateDict) -> Option<&'static str> {
         "ViT (timm names)"
     } else if holds(".denseblock1.") || starts("features.denseblock1") {
         "DenseNet"
+    } else if has("s1.b1.conv1.conv.weight") {
+        "RegNet (timm names)"
+    } else if starts("trunk_output.") {
+        "RegNet (torchvision names)"
     } else if has("stages.0.blocks.0.conv_dw.weight") {
         "ConvNeXt (timm names)"
     } else if holds(".layer_scale") && starts("features.") {
