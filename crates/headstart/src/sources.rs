@@ -321,7 +321,12 @@ impl Backbone {
         let found = names.find_map(|n| self.weights.get(&n)).ok_or_else(|| Error::BadWeights {
             path: self.weights.source.clone(),
             reason: format!("it has no classifier (`{classifier}.weight`)"),
-            hint: "train one with `headstart fit`".into(),
+            hint: match &pretrained::fitting(&self.weights)[..] {
+                [first, ..] if *first != self.row.name => {
+                    format!("it has as many parameters as {first}: `--model {first}`")
+                }
+                _ => "train one with `headstart fit`".into(),
+            },
         })?;
         self.load(self.drawn(found.shape[0], HeadSpec::linear(), 0)?, HeadRule::Keep)
     }

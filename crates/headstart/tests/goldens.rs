@@ -94,6 +94,11 @@ fn regnets_and_densenets_agree_with_timm() {
 }
 
 #[test]
+fn coatnets_agree_with_timm() {
+    ["coatnet_nano_rw_224", "coatnet_rmlp_nano_rw_224"].into_iter().for_each(check);
+}
+
+#[test]
 fn clip_s_resnet_agrees_with_timm() {
     check("resnet50_clip");
 }

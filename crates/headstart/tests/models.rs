@@ -139,7 +139,7 @@ fn stem(name: &str) -> &'static str {
     let starts = |prefixes: &[&str]| prefixes.iter().any(|p| name.starts_with(p));
     if starts(&["vit", "deit", "swin"]) {
         "patch_embed"
-    } else if starts(&["convnext", "regnet"]) || name.ends_with("_clip") {
+    } else if starts(&["convnext", "regnet", "coatnet"]) || name.ends_with("_clip") {
         "stem"
     } else if starts(&["mobilenet", "efficientnet", "tf_"]) {
         "conv_stem"
@@ -250,6 +250,7 @@ fn the_smallest_size_of_every_family_works() {
         "resnet50_clip",
         "regnety_004",
         "densenet121",
+        "coatnet_nano_rw_224",
     ] {
         let net = Network::new(name, &ModelOptions::new(2), &Device::flex()).unwrap();
         let min = net.row().min_size;

@@ -80,6 +80,7 @@ const FAMILIES: &[&str] = &[
     "resnet50_clip",
     "regnety_004",
     "densenet121",
+    "coatnet_nano_rw_224",
 ];
 
 #[test]

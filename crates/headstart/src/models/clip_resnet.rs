@@ -16,9 +16,7 @@ use burn::Tensor;
 use burn::module::{Module, Param};
 use burn::tensor::{Device, activation};
 
-use super::layers::{
-    Act, ConvNorm, ConvSpec, DropPath, Linear, Map, Tokens, halve, resample_pos_embed,
-};
+use super::layers::{Act, ConvNorm, ConvSpec, DropPath, Linear, Map, Tokens, halve, resample_pos_embed};
 use super::spec::{Filter, Group, InputSpec, Row, TimmName, Variant, Weights};
 use super::tap::Tap;
 use super::{Family, Flow, ModelOptions, macs};

@@ -6,20 +6,24 @@
 
 use crate::rng::Rng;
 
-/// Draws a parameter or buffer; `inputs` is the fan-in of the layer a 1-D bias belongs to.
-pub(super) fn draw(name: &str, shape: &[usize], inputs: Option<usize>, seed: u64) -> Vec<f32> {
+/// Draws a parameter or buffer; `inputs` is the fan-in of the layer a 1-D bias belongs to, `dense` tells the first
+/// convolution on grey pictures from a depthwise one.
+pub(super) fn draw(name: &str, shape: &[usize], inputs: Option<usize>, dense: bool, seed: u64) -> Vec<f32> {
     let len = shape.iter().product();
     let mut rng = Rng::keyed(&[seed, crate::rng::hash_str(name)]);
     match shape {
         [out, per_group, kh, kw] => {
             // One input a filter is a depthwise convolution: as many groups as outputs.
-            let fan_out = if *per_group == 1 { kh * kw } else { out * kh * kw };
+            let fan_out = if *per_group == 1 && !dense { kh * kw } else { out * kh * kw };
             let std = (2.0 / fan_out as f32).sqrt();
             (0..len).map(|_| rng.normal() * std).collect()
         }
         // Swin V2's factor on cosines starts at ten.
         _ if name.ends_with("logit_scale") => vec![10_f32.ln(); len],
         // Positions and class tokens: timm's 0.02.
+        _ if name.ends_with("relative_position_bias_table") => {
+            (0..len).map(|_| rng.normal() * 0.02).collect()
+        }
         [_, _, _] => (0..len).map(|_| rng.normal() * 0.02).collect(),
         [_, fan_in] => {
             let bound = 1.0 / (*fan_in as f32).sqrt();

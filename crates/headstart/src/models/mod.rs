@@ -19,6 +19,7 @@ mod tokens;
 mod alexnet;
 mod clip_resnet;
 mod clip_text;
+mod coatnet;
 mod convnext;
 mod densenet;
 mod efficientnet;
@@ -316,6 +317,7 @@ families! {
     ConvNext = convnext,
     ViT = vit,
     SwinV2 = swinv2,
+    CoAtNet = coatnet,
     RegNet = regnet,
     DenseNet = densenet,
     ClipResNet = clip_resnet,

@@ -67,9 +67,10 @@ impl Network {
             .filter(|p| p.shape.len() == 2)
             .map(|p| (p.name.trim_end_matches("weight").to_string(), p.shape[1]))
             .collect();
+        let grey = (self.options().in_chans == 1).then(|| format!("{}.weight", self.first_conv()));
         self.assign(&mut |name, shape| {
             let inputs = fan_in.get(name.trim_end_matches("bias")).copied();
-            Some(init::draw(name, shape, inputs, seed))
+            Some(init::draw(name, shape, inputs, grey.as_deref() == Some(name), seed))
         })
     }
 

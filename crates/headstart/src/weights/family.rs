@@ -27,6 +27,8 @@ pub fn looks_like(dict: &StateDict) -> Option<&'static str> {
         "RegNet (timm names)"
     } else if starts("trunk_output.") {
         "RegNet (torchvision names)"
+    } else if has("stages.0.blocks.0.conv2_kxk.weight") && holds(".attn.rel_pos.") {
+        "CoAtNet (timm names)"
     } else if has("stages.0.blocks.0.conv_dw.weight") {
         "ConvNeXt (timm names)"
     } else if holds(".layer_scale") && starts("features.") {

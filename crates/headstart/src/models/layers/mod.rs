@@ -16,6 +16,7 @@ mod layer_norm;
 mod linear;
 mod pool;
 mod pos_embed;
+mod rel_pos;
 mod window;
 
 use burn::Tensor;
@@ -34,8 +35,9 @@ pub use drop_path::{Branch, DropPath, conv_bn_join};
 pub use gate::{GlobalResponseNorm, squeeze_excite};
 pub use layer_norm::LayerNorm;
 pub use linear::{Dense, Linear, Linears};
-pub use pool::{adaptive_avg_pool, global_avg_pool, halve, max_pool};
+pub use pool::{adaptive_avg_pool, crop_even, global_avg_pool, halve, max_pool};
 pub use pos_embed::resample_pos_embed;
+pub use rel_pos::{RelPos, attend_by_head};
 pub use window::{WindowAttention, pad};
 
 /// Number formats on the reference path. Weights are f32; what meets a bf16 map is rounded to it on the way, and what

@@ -30,15 +30,18 @@ pub fn adaptive_avg_pool(x: Map, size: [usize; 2]) -> Map {
     x.with(module::adaptive_avg_pool2d(x.x.clone().wide(), size))
 }
 
+/// Leaves out an odd last row or column.
+pub fn crop_even(x: Map) -> Map {
+    match x.dims() {
+        [_, _, h, w] if h % 2 + w % 2 == 0 => x,
+        [_, _, h, w] => x.over_nhwc(|x| x.narrow(1, 0, h / 2 * 2).narrow(2, 0, w / 2 * 2)),
+    }
+}
+
 /// Averages 2×2 pixels; an odd last row or column is left out.
 pub fn halve(x: Map) -> Map {
     let [_, _, h, w] = x.dims();
-    let even = if h % 2 + w % 2 == 0 {
-        x
-    } else {
-        x.over_nhwc(|x| x.narrow(1, 0, h / 2 * 2).narrow(2, 0, w / 2 * 2))
-    };
-    adaptive_avg_pool(even, [h / 2, w / 2])
+    adaptive_avg_pool(crop_even(x), [h / 2, w / 2])
 }
 
 /// Averages over height and width: `[N, C, H, W]` → `[N, C]`.

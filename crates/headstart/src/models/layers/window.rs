@@ -2,8 +2,9 @@
 
 use burn::Tensor;
 use burn::module::{Module, Param};
-use burn::tensor::{Device, Int, TensorData, activation};
+use burn::tensor::{Device, TensorData, activation};
 
+use super::rel_pos::{distances, pairs};
 use super::{Act, Dense, Format, Linear, Linears, Map, Tokens};
 use crate::models::macs;
 
@@ -103,29 +104,16 @@ impl WindowAttention {
     }
 
     /// The bias of each pair of cells, `[heads, T, T]`.
-    fn bias(&self, [rows, columns]: [usize; 2]) -> Tensor<3> {
-        let device = self.logit_scale.val().device();
-        let (down, across) = (2 * rows - 1, 2 * columns - 1);
+    fn bias(&self, grid: [usize; 2]) -> Tensor<3> {
         // Distances on a logarithmic scale, 8 at the far end of the window.
-        let scaled = |at: usize, side: usize| {
-            let distance = (at as f64 - (side as f64 - 1.0)) / (side as f64 - 1.0).max(1.0) * 8.0;
+        let scaled = |distance: f64, side: usize| {
+            let distance = distance / (side as f64 - 1.0).max(1.0) * 8.0;
             (distance.signum() * (distance.abs() + 1.0).log2() / 8_f64.log2()) as f32
         };
-        let table = (0..down * across).flat_map(|i| [scaled(i / across, rows), scaled(i % across, columns)]);
-        let table = TensorData::new(table.collect::<Vec<f32>>(), [down * across, 2]);
+        let table = distances(grid, scaled, &self.logit_scale.val().device());
         let (first, second) = &self.cpb_mlp;
-        let table = second.forward(first.forward(Tensor::from_data(table, &device), Act::Relu), Act::None);
-
-        let t = rows * columns;
-        let index = (0..t * t).map(|i| {
-            let (from, to) = (i / t, i % t);
-            let y = from / columns + rows - 1 - to / columns;
-            let x = from % columns + columns - 1 - to % columns;
-            (y * across + x) as i64
-        });
-        let index = TensorData::new(index.collect::<Vec<i64>>(), [t * t]);
-        let pairs = table.select(0, Tensor::<1, Int>::from_data(index, &device));
-        activation::sigmoid(pairs.reshape([t, t, self.heads]).permute([2, 0, 1])) * 16.0
+        let table = second.forward(first.forward(table, Act::Relu), Act::None);
+        activation::sigmoid(pairs(table, grid)) * 16.0
     }
 }
 
