@@ -200,6 +200,10 @@ pub struct Evaluate {
     /// Which part of a split data set.
     #[arg(long, default_value = "val")]
     pub split: String,
+    /// Preprocessing instead of the bundle's or the network's, as recipes write it; with weights, `{norm}`, `{size}`,
+    /// `{resize}` and `{filter}` stand for the network's own.
+    #[arg(long)]
+    pub pipeline: Option<String>,
 }
 
 #[derive(Debug, clap::Args)]

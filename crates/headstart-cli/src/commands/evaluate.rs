@@ -8,6 +8,7 @@ use headstart::bundle::Bundle;
 use headstart::data::{Classes, Dataset, OnUnreadable, Split, SplitConfig, check_files};
 use headstart::device::describe;
 use headstart::error::{Error, Result};
+use headstart::image::Pipeline;
 use headstart::models::{Network, frozen};
 use headstart::scored::scored;
 use headstart::session::{Scores, photos};
@@ -41,6 +42,7 @@ pub fn evaluate(a: &Evaluate, io: Output) -> Result<ExitCode> {
             hint: "choose another part with `--split`".into(),
         });
     }
+    suits(&pipeline, &network).map_err(|e| e.within("--pipeline"))?;
     let set = photos(data.part(split), &pipeline, 0, 32, "evaluate")?;
     let (thresholds, scales) = match &reading {
         Reading::Class => (None, &[][..]),
@@ -108,13 +110,33 @@ fn of_classes(scores: &Scores) {
     }
 }
 
+/// Makes sure that a pipeline ends in what the network takes.
+fn suits(text: &str, network: &Network) -> Result<()> {
+    let pipeline: Pipeline = text.parse()?;
+    let bad =
+        |what: String, hint: &str| Error::BadRecipe { place: "the end".into(), what, hint: hint.into() };
+    let (height, width) = pipeline.output_size().ok_or_else(|| {
+        bad("pictures keep different sizes".into(), "end with `center_crop(224)` or another fixed size")
+    })?;
+    network.check_size(height, width)?;
+    let (found, wanted) = (pipeline.channels(), network.options().in_chans);
+    if found == wanted {
+        return Ok(());
+    }
+    Err(bad(
+        format!("pictures of {found} channels for a network of {wanted}"),
+        "`channels(1)` makes them grey",
+    ))
+}
+
 type Evaluated = (Network, Dataset, String, Reading);
 
 /// Classes are matched by name.
 fn of_bundle(a: &Evaluate) -> Result<Evaluated> {
     let bundle = Bundle::open(Path::new(&a.what))?;
     let data = Dataset::open_for(&a.data, bundle.reading.task(), &Classes::ordered(bundle.classes)?)?;
-    Ok((bundle.network, data, bundle.pipeline.to_string(), bundle.reading))
+    let pipeline = a.pipeline.clone().unwrap_or_else(|| bundle.pipeline.to_string());
+    Ok((bundle.network, data, pipeline, bundle.reading))
 }
 
 /// Class folders, sorted, are the outputs in order.
@@ -135,6 +157,7 @@ fn of_weights(a: &Evaluate, io: Output) -> Result<Evaluated> {
         });
     }
     let mut recipe = Recipe::open("head")?;
+    recipe.eval = a.pipeline.clone().unwrap_or(recipe.eval);
     recipe.resolve(&backbone.input);
     Ok((frozen(&network), data, recipe.eval, Reading::Class))
 }

@@ -21,6 +21,7 @@ pub mod resize;
 pub mod transform;
 #[cfg(test)]
 mod transform_tests;
+mod usual;
 
 pub use ::image::RgbImage;
 pub use decode::{MAX_PIXELS, check, decode, decode_bytes};
@@ -29,4 +30,5 @@ pub use key::Key;
 pub use mix::{Mix, mix};
 pub use phash::Look;
 pub use resize::Interp;
-pub use transform::{CropMode, Op, Pipeline};
+pub use transform::{Op, Pipeline};
+pub use usual::CropMode;

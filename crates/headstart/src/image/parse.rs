@@ -81,10 +81,16 @@ impl fmt::Display for Op {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match *self {
             Op::Channels { n } => write!(f, "channels({n})"),
-            Op::ResizeShort { size, interp } => write!(f, "resize_short({size}, {})", interp.name()),
+            Op::ResizeShort { size, interp, rounds } => {
+                let side = if rounds { ", side=round" } else { "" };
+                write!(f, "resize_short({size}, {}{side})", interp.name())
+            }
             Op::ResizeLong { size, interp } => write!(f, "resize_long({size}, {})", interp.name()),
             Op::Resize { height, width, interp } => write!(f, "resize({height}, {width}, {})", interp.name()),
-            Op::CenterCrop { size, fill } => write!(f, "center_crop({size}{})", Fill(fill)),
+            Op::CenterCrop { size, fill, floors } => {
+                let offset = if floors { ", offset=floor" } else { "" };
+                write!(f, "center_crop({size}{}{offset})", Fill(fill))
+            }
             Op::Pad { border, fill } => write!(f, "pad({border}{})", Fill(fill)),
             Op::RandomResizedCrop { size, scale: [a, b], ratio: [c, d], interp } => {
                 write!(f, "random_resized_crop({size}, scale={a}..{b}, ratio={c}..{d}, {})", interp.name())
@@ -160,8 +166,9 @@ fn read_op(column: usize, text: &str) -> Result<Op> {
     let op = match name {
         "channels" => Op::Channels { n: args.whole("n", None, 1.0, 64.0)? },
         "resize_short" => {
+            let rounds = args.choice("side", ["cut", "round"])? == 1;
             let interp = args.interp(Interp::Bilinear)?;
-            Op::ResizeShort { size: args.side("size")?, interp }
+            Op::ResizeShort { size: args.side("size")?, interp, rounds }
         }
         "resize_long" => {
             let interp = args.interp(Interp::Bilinear)?;
@@ -171,7 +178,10 @@ fn read_op(column: usize, text: &str) -> Result<Op> {
             let interp = args.interp(Interp::Bilinear)?;
             Op::Resize { height: args.side("height")?, width: args.side("width")?, interp }
         }
-        "center_crop" => Op::CenterCrop { size: args.side("size")?, fill: args.color("fill")? },
+        "center_crop" => {
+            let floors = args.choice("offset", ["round", "floor"])? == 1;
+            Op::CenterCrop { size: args.side("size")?, fill: args.color("fill")?, floors }
+        }
         "pad" => Op::Pad { border: args.side("border")?, fill: args.color("fill")? },
         "random_resized_crop" => {
             let interp = args.interp(Interp::Bilinear)?;
@@ -326,6 +336,15 @@ impl<'a> Args<'a> {
             };
             bad(column, format!("no filter is called `{text}`"), hint)
         })
+    }
+
+    /// Takes a word, by name only, the first being the default.
+    fn choice(&mut self, name: &str, words: [&str; 2]) -> Result<usize> {
+        let Some(at) = self.left.iter().position(|a| a.1 == Some(name)) else { return Ok(0) };
+        let (column, _, text) = self.left.remove(at);
+        let found = words.iter().position(|word| *word == text);
+        let hint = || format!("`{name}` is `{}` or `{}`", words[0], words[1]);
+        found.ok_or_else(|| bad(column, format!("`{name}` cannot be `{text}`"), hint()))
     }
 
     fn color(&mut self, name: &str) -> Result<[u8; 3]> {

@@ -19,14 +19,22 @@ fn any_pixel_op() -> impl Strategy<Value = Op> {
     let side = 1u32..2000;
     let p = 0.0f32..=1.0;
     prop_oneof![
-        (side.clone(), any_interp()).prop_map(|(size, interp)| Op::ResizeShort { size, interp }),
+        (side.clone(), any_interp(), any::<bool>()).prop_map(|(size, interp, rounds)| Op::ResizeShort {
+            size,
+            interp,
+            rounds
+        }),
         (side.clone(), any_interp()).prop_map(|(size, interp)| Op::ResizeLong { size, interp }),
         (side.clone(), side.clone(), any_interp()).prop_map(|(height, width, interp)| Op::Resize {
             height,
             width,
             interp
         }),
-        (side.clone(), any::<[u8; 3]>()).prop_map(|(size, fill)| Op::CenterCrop { size, fill }),
+        (side.clone(), any::<[u8; 3]>(), any::<bool>()).prop_map(|(size, fill, floors)| Op::CenterCrop {
+            size,
+            fill,
+            floors
+        }),
         (side.clone(), any::<[u8; 3]>()).prop_map(|(border, fill)| Op::Pad { border, fill }),
         (side.clone(), any_range(1.0), any_range(9.0), any_interp())
             .prop_map(|(size, scale, ratio, interp)| Op::RandomResizedCrop { size, scale, ratio, interp }),

@@ -179,10 +179,14 @@ fn nearest(image: &RgbImage, source: Rect, full: (u32, u32), region: Rect) -> Rg
     })
 }
 
-/// Returns (width, height) with the shorter side at `short`, as torchvision's `Resize(short)`.
-pub fn short_side_size(width: u32, height: u32, short: u32) -> (u32, u32) {
-    // int(short * long / short_side): truncated, not rounded.
-    let other = |long: u32, edge: u32| (u64::from(short) * u64::from(long) / u64::from(edge)).max(1) as u32;
+/// Returns (width, height) with the shorter side at `short`: the other side cut off to a whole number as by torchvision's
+/// `Resize(short)`, or rounded (half to even) if `rounds`, as by timm's `ResizeKeepRatio(short)`.
+pub fn short_side_size(width: u32, height: u32, short: u32, rounds: bool) -> (u32, u32) {
+    let other = |long: u32, edge: u32| {
+        let whole = u64::from(short) * u64::from(long) / u64::from(edge);
+        let exact = f64::from(short) * f64::from(long) / f64::from(edge);
+        (if rounds { round_half_even(exact) as u32 } else { whole as u32 }).max(1)
+    };
     if width <= height { (short, other(height, width)) } else { (other(width, height), short) }
 }
 
@@ -198,21 +202,22 @@ pub(crate) fn round_half_even(x: f64) -> f64 {
     x.round_ties_even()
 }
 
-/// Returns the offset of a centred crop: torchvision's `int(round((have - want) / 2.0))`.
-pub fn center_offset(have: u32, want: u32) -> u32 {
-    round_half_even(f64::from(have - want) / 2.0) as u32
+/// Returns the offset of a centred crop: torchvision's `int(round((have - want) / 2.0))`, or `(have - want) // 2` if
+/// `floors`.
+pub fn center_offset(have: u32, want: u32, floors: bool) -> u32 {
+    if floors { (have - want) / 2 } else { round_half_even(f64::from(have - want) / 2.0) as u32 }
 }
 
 /// Cuts out the centre, `width` × `height`; what is missing is painted with `fill`, half at either side.
 ///
 /// torchvision pads with `⌊d/2⌋` at the left and top and `⌊(d+1)/2⌋` at the right and bottom.
-pub fn center_crop(image: &RgbImage, width: u32, height: u32, fill: [u8; 3]) -> RgbImage {
+pub fn center_crop(image: &RgbImage, width: u32, height: u32, fill: [u8; 3], floors: bool) -> RgbImage {
     let before = |have: u32, want: u32| want.saturating_sub(have) / 2;
     let left = before(image.width(), width);
     let top = before(image.height(), height);
     let padded = (image.width().max(width), image.height().max(height));
-    let x0 = center_offset(padded.0, width);
-    let y0 = center_offset(padded.1, height);
+    let x0 = center_offset(padded.0, width, floors);
+    let y0 = center_offset(padded.1, height, floors);
     if padded == image.dimensions() {
         return crop(image, Rect { x: x0, y: y0, width, height });
     }
@@ -256,15 +261,17 @@ mod tests {
 
     #[test]
     fn sizes_follow_torchvision_and_timm() {
-        assert_eq!(short_side_size(500, 375, 256), (341, 256));
-        assert_eq!(short_side_size(375, 500, 256), (256, 341));
-        assert_eq!(short_side_size(3, 1000, 256), (256, 85333));
+        assert_eq!(short_side_size(500, 375, 256, false), (341, 256));
+        assert_eq!(short_side_size(375, 500, 256, false), (256, 341));
+        assert_eq!(short_side_size(3, 1000, 256, false), (256, 85333));
         assert_eq!(long_side_size(500, 375, 224), (224, 168));
         assert_eq!(long_side_size(1000, 1, 224), (224, 1));
         // Ties go to the even number, as in Python.
-        assert_eq!(center_offset(5, 4), 0);
-        assert_eq!(center_offset(7, 4), 2);
-        assert_eq!(center_offset(256, 224), 16);
+        assert_eq!(short_side_size(500, 374, 256, true), (342, 256));
+        assert_eq!(center_offset(7, 4, true), 1);
+        assert_eq!(center_offset(5, 4, false), 0);
+        assert_eq!(center_offset(7, 4, false), 2);
+        assert_eq!(center_offset(256, 224, false), 16);
     }
 
     #[test]
@@ -299,7 +306,7 @@ mod tests {
 
     #[test]
     fn a_crop_larger_than_the_picture_is_padded() {
-        let out = center_crop(&picture(3, 9), 6, 4, [9, 8, 7]);
+        let out = center_crop(&picture(3, 9), 6, 4, [9, 8, 7], false);
         assert_eq!(out.dimensions(), (6, 4));
         assert_eq!(out.get_pixel(0, 0), &Rgb([9, 8, 7]));
         // left pad (6 - 3) / 2 = 1; top offset round(2.5) = 2

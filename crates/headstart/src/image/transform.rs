@@ -31,6 +31,8 @@ pub enum Op {
         size: u32,
         /// The filter.
         interp: Interp,
+        /// Whether the other side is rounded as in timm's `ResizeKeepRatio`, not cut off as in torchvision.
+        rounds: bool,
     },
     /// Resizes the longer side, keeping the shape: timm's `border` mode.
     ResizeLong {
@@ -54,6 +56,8 @@ pub enum Op {
         size: u32,
         /// Colour of what is missing.
         fill: [u8; 3],
+        /// Whether an odd margin is split with the smaller part first, as by integer division; torchvision rounds to even.
+        floors: bool,
     },
     /// Adds a border on all four sides.
     Pad {
@@ -120,23 +124,11 @@ pub enum Op {
     },
 }
 
-/// What timm does with the part of a picture that does not fit the square input.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
-pub enum CropMode {
-    /// Cut it off.
-    #[default]
-    Center,
-    /// Squeeze it in.
-    Squash,
-    /// Shrink the picture and paint a border in the mean colour.
-    Border,
-}
-
 /// A checked sequence of [`Op`]s; `Display` and `FromStr` are its one-line text form.
 #[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Pipeline {
-    ops: Vec<Op>,
+    pub(super) ops: Vec<Op>,
 }
 
 impl Pipeline {
@@ -178,46 +170,6 @@ impl Pipeline {
         Ok(Pipeline { ops })
     }
 
-    /// Returns torchvision's evaluation: shorter side to `resize`, centre `crop`, normalise.
-    pub fn torchvision_eval(resize: u32, crop: u32, interp: Interp, mean: [f32; 3], std: [f32; 3]) -> Self {
-        let ops = vec![
-            Op::ResizeShort { size: resize, interp },
-            Op::CenterCrop { size: crop, fill: [0; 3] },
-            Op::Normalize { mean, std },
-        ];
-        Pipeline { ops }
-    }
-
-    /// Returns timm's evaluation of a square input: resize to `⌊size / crop_pct⌋`, crop `size`, normalise.
-    pub fn timm_eval(
-        size: u32,
-        crop_pct: f32,
-        mode: CropMode,
-        interp: Interp,
-        mean: [f32; 3],
-        std: [f32; 3],
-    ) -> Self {
-        // Through the decimal form: 240 / 0.8 is 300, but 240 / f64::from(0.8f32) is just below.
-        let crop_pct: f64 = crop_pct.to_string().parse().expect("a printed f32 parses");
-        let scale = (f64::from(size) / crop_pct).floor() as u32;
-        let resize = match mode {
-            CropMode::Center => Op::ResizeShort { size: scale, interp },
-            CropMode::Squash => Op::Resize { height: scale, width: scale, interp },
-            CropMode::Border => Op::ResizeLong { size: scale, interp },
-        };
-        let fill = match mode {
-            CropMode::Border => mean.map(|m| (255.0 * m).round_ties_even() as u8),
-            _ => [0; 3],
-        };
-        Pipeline { ops: vec![resize, Op::CenterCrop { size, fill }, Op::Normalize { mean, std }] }
-    }
-
-    /// Returns the usual training pipeline: random resized crop, mirror, normalise.
-    pub fn train(size: u32, interp: Interp, mean: [f32; 3], std: [f32; 3]) -> Self {
-        let crop = Op::RandomResizedCrop { size, scale: [0.08, 1.0], ratio: [0.75, 4.0 / 3.0], interp };
-        Pipeline { ops: vec![crop, Op::FlipLr { p: 0.5 }, Op::Normalize { mean, std }] }
-    }
-
     /// Returns the operations in order.
     pub fn ops(&self) -> &[Op] {
         &self.ops
@@ -240,12 +192,13 @@ impl Pipeline {
         let mut image = Cow::Borrowed(image);
         let mut at = 0;
         while let Some(op) = self.ops.get(at) {
-            if let (Some(full), Some(&Op::CenterCrop { size, .. })) =
+            if let (Some(full), Some(&Op::CenterCrop { size, floors, .. })) =
                 (op.resized(image.dimensions()), self.ops.get(at + 1))
                 && full.0 >= size
                 && full.1 >= size
             {
-                let corner = (resize::center_offset(full.0, size), resize::center_offset(full.1, size));
+                let offset = |have| resize::center_offset(have, size, floors);
+                let corner = (offset(full.0), offset(full.1));
                 let region = Rect { x: corner.0, y: corner.1, width: size, height: size };
                 let interp = op.interp();
                 image = Cow::Owned(resize::resize_region(&image, Rect::whole(&image), full, region, interp));
@@ -305,7 +258,9 @@ impl Op {
     /// Returns (width, height) after a plain resize of a picture of `size`; `None` for other operations.
     fn resized(&self, (width, height): (u32, u32)) -> Option<(u32, u32)> {
         match *self {
-            Op::ResizeShort { size, .. } => Some(resize::short_side_size(width, height, size)),
+            Op::ResizeShort { size, rounds, .. } => {
+                Some(resize::short_side_size(width, height, size, rounds))
+            }
             Op::ResizeLong { size, .. } => Some(resize::long_side_size(width, height, size)),
             Op::Resize { width, height, .. } => Some((width, height)),
             _ => None,
@@ -347,12 +302,17 @@ impl Op {
                     *image = Cow::Owned(resize::resize(image, w, h, interp));
                 }
             }
-            Op::CenterCrop { size, fill } => {
-                *image = Cow::Owned(resize::center_crop(image, size, size, fill))
+            Op::CenterCrop { size, fill, floors } => {
+                *image = Cow::Owned(resize::center_crop(image, size, size, fill, floors))
             }
             Op::Pad { border, fill } => {
-                *image =
-                    Cow::Owned(resize::center_crop(image, width + 2 * border, height + 2 * border, fill));
+                *image = Cow::Owned(resize::center_crop(
+                    image,
+                    width + 2 * border,
+                    height + 2 * border,
+                    fill,
+                    false,
+                ));
             }
             Op::RandomResizedCrop { size, scale, ratio, interp } => {
                 let window = augment::random_window(width, height, scale, ratio, &mut rng);
@@ -361,8 +321,13 @@ impl Op {
             }
             Op::RandomCrop { size } => {
                 if width < size || height < size {
-                    *image =
-                        Cow::Owned(resize::center_crop(image, width.max(size), height.max(size), [0; 3]));
+                    *image = Cow::Owned(resize::center_crop(
+                        image,
+                        width.max(size),
+                        height.max(size),
+                        [0; 3],
+                        false,
+                    ));
                 }
                 let y = rng.below((image.height() - size) as usize + 1) as u32;
                 let x = rng.below((image.width() - size) as usize + 1) as u32;

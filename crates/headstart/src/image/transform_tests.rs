@@ -4,7 +4,8 @@ use ::image::{Rgb, RgbImage};
 
 use super::key::Key;
 use super::resize::Interp;
-use super::transform::{CropMode, Pipeline};
+use super::transform::Pipeline;
+use super::usual::CropMode;
 
 fn picture() -> RgbImage {
     RgbImage::from_fn(90, 60, |x, y| Rgb([(x * 2) as u8, (y * 4) as u8, (x * y % 255) as u8]))
