@@ -66,7 +66,8 @@ fn page(lines: &[Line], cases: &[Value], missing: &[&str]) -> String {
          Random weights by formula, the same on both sides, 10 classes, f32. Each number is the largest difference over the largest\n\
          expected value, the worst of four runs: kernels and Burn's own operations, at inference and on autodiff. Logits are compared\n\
          whole, two intermediates and the gradients of three weights at up to 4096 values spread over each. The loss is half the\n\
-         mean square of the logits, with BatchNorm on running statistics and no dropout. Limits: {FORWARD:.0e} forward, {BACKWARD:.0e} gradients.\n\n\
+         mean square of the logits, with BatchNorm on running statistics and no dropout; the picture is one that keeps units off the\n\
+         kinks of their activations, where a rounding error decides between two right gradients. Limits: {FORWARD:.0e} forward, {BACKWARD:.0e} gradients.\n\n\
          | network | logits | intermediates | gradients | of |\n|---|---:|---:|---:|---|\n",
         said(cases, &|c| &c["date"]),
         version("torch"),
