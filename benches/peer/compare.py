@@ -1,6 +1,6 @@
 """Times Headstart and PyTorch on the same work in alternation: a round runs each side once.
 
-Usage: compare.py HEADSTART ROW...        ROW: WORK/MODEL/BATCH[/PRECISION[/PEER_PRECISION]]
+Usage: compare.py HEADSTART ROW...        ROW: WORK/MODEL[@SIDE]/BATCH[/PRECISION[/PEER_PRECISION]]
        compare.py HEADSTART decode=FOLDER
 
 Each side is a process of its own that works only when asked and never while another does. PyTorch runs channels
@@ -50,7 +50,8 @@ def compare(headstart, row):
     else:
         work, model, batch, *precision = row.split("/")
         own, peer = (precision + ["f32", "f32"])[:2] if len(precision) != 1 else precision * 2
-        ours = [headstart, "bench", work, "--model", model, "--batch", batch, "--paced"]
+        name, _, side = model.partition("@")
+        ours = [headstart, "bench", work, "--model", name, "--size", side or "224", "--batch", batch, "--paced"]
         if own != "f32":
             ours += ["--precision", own]
         theirs = [*worker, "forward" if work == "prefix" else work, model, batch, peer]

@@ -1,6 +1,6 @@
 """PyTorch's side of a comparison: one piece of work, once for each line on stdin, answered by its seconds.
 
-Usage: worker.py WORK MODEL BATCH PRECISION        WORK: forward, step or decode (then MODEL is a folder of photos)
+Usage: worker.py WORK MODEL[@SIDE] BATCH PRECISION        WORK: forward, step or decode (then MODEL is a folder of photos)
 """
 
 import sys
@@ -16,17 +16,20 @@ CLASSES = 1000
 
 
 def create(model):
+    """The network, and the side of its pictures."""
+    model, _, side = model.partition("@")
     # Networks with TensorFlow padding are timm's with an option.
     tensorflow = {"pad_type": "same", "bn_eps": 1e-3} if model == "tf_mobilenetv2_100" else {}
-    return timm.create_model(model.removeprefix("tf_") if tensorflow else model, num_classes=CLASSES, **tensorflow)
+    net = timm.create_model(model.removeprefix("tf_") if tensorflow else model, num_classes=CLASSES, **tensorflow)
+    return net, int(side or 224)
 
 
 def forward(model, batch, dtype):
-    net = create(model).eval()
-    net = net.to(memory_format=torch.channels_last)
+    net, side = create(model)
+    net = net.eval().to(memory_format=torch.channels_last)
     if dtype == torch.bfloat16:
         net = net.to(dtype)
-    x = torch.rand(batch, 3, 224, 224, dtype=dtype).to(memory_format=torch.channels_last)
+    x = torch.rand(batch, 3, side, side, dtype=dtype).to(memory_format=torch.channels_last)
 
     def run():
         with torch.inference_mode():
@@ -36,9 +39,9 @@ def forward(model, batch, dtype):
 
 
 def step(model, batch, dtype):
-    net = create(model).train()
-    net = net.to(memory_format=torch.channels_last)
-    x = torch.rand(batch, 3, 224, 224).to(memory_format=torch.channels_last)
+    net, side = create(model)
+    net = net.train().to(memory_format=torch.channels_last)
+    x = torch.rand(batch, 3, side, side).to(memory_format=torch.channels_last)
     y = torch.arange(batch) * 37 % CLASSES
     optimizer = torch.optim.SGD(net.parameters(), lr=1e-3, momentum=0.9, weight_decay=1e-4, foreach=True)
 

@@ -138,7 +138,7 @@ macro_rules! each_curve {
 }
 
 // Loops rather than `for_each`: a closure that is not inlined would call `fmaf` for each element.
-fn values(level: Level, curve: Curve, x: &mut [f32]) {
+pub(crate) fn values(level: Level, curve: Curve, x: &mut [f32]) {
     macro_rules! run {
         ($curve:expr) => {
             at(

@@ -10,11 +10,18 @@
 use crate::conv::ConvShape;
 use crate::simd::{Bounds, chunk, chunks};
 use crate::threads::{SharedMut, parallel_for};
-use crate::{Act, Level};
+use crate::{Act, End, Level};
 
-/// Computes `y = act(conv(x, weight) + bias)`; `weight` is `[c, 1, kh, kw]`.
-pub fn forward(shape: &ConvShape, x: &[f32], weight: &[f32], bias: Option<&[f32]>, act: Act, y: &mut [f32]) {
-    forward_at(Level::current(), shape, x, weight, bias, act, y);
+/// Computes `y = end(conv(x, weight) + bias)`; `weight` is `[c, 1, kh, kw]`.
+pub fn forward(
+    shape: &ConvShape,
+    x: &[f32],
+    weight: &[f32],
+    bias: Option<&[f32]>,
+    end: impl Into<End>,
+    y: &mut [f32],
+) {
+    forward_at(Level::current(), shape, x, weight, bias, end.into(), y);
 }
 
 /// Computes the gradient of the input.
@@ -85,7 +92,7 @@ fn forward_at(
     x: &[f32],
     weight: &[f32],
     bias: Option<&[f32]>,
-    act: Act,
+    end: End,
     y: &mut [f32],
 ) {
     let c = check(shape, x.len(), weight.len(), y.len());
@@ -115,13 +122,15 @@ fn forward_at(
             input: &x[image * shape.h * shape.w * c..][..shape.h * shape.w * c],
             weights: &weights,
             start,
-            bounds: Bounds::of(act),
+            bounds: Bounds::of(end.act()),
             count: ow,
             in_step: shape.stride[1] * c,
             out_step: c,
         };
         // SAFETY: each task has its own output row.
-        run_row(level, &row, unsafe { y.part(index * ow * c, ow * c) });
+        let y = unsafe { y.part(index * ow * c, ow * c) };
+        run_row(level, &row, y);
+        end.finish(level, y);
     });
 }
 
@@ -629,6 +638,7 @@ mod x86 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Curve;
     use crate::simd::testing::{assert_close, noise};
 
     fn shapes() -> Vec<ConvShape> {
@@ -691,12 +701,17 @@ mod tests {
             };
             for level in Level::available() {
                 let mut got = vec![f32::NAN; y.len()];
-                forward_at(level, &s, &x, &weight, None, Act::None, &mut got);
+                forward_at(level, &s, &x, &weight, None, Act::None.into(), &mut got);
                 assert_close(&got, &y, 1e-5, &format!("{level} {s:?} y"));
                 for act in [Act::None, Act::Relu, Act::Relu6] {
-                    forward_at(level, &s, &x, &weight, Some(&bias), act, &mut got);
+                    forward_at(level, &s, &x, &weight, Some(&bias), act.into(), &mut got);
                     assert_close(&got, &biased(act), 1e-5, &format!("{level} {s:?} {act:?}"));
                 }
+                let mut bent = got.clone();
+                forward_at(level, &s, &x, &weight, Some(&bias), Act::None.into(), &mut got);
+                forward_at(level, &s, &x, &weight, Some(&bias), Curve::Silu.into(), &mut bent);
+                crate::curve::values(level, Curve::Silu, &mut got);
+                assert_eq!(bent, got, "{level} {s:?} bent");
                 let mut got = vec![f32::NAN; x.len()];
                 backward_data_at(level, &s, &dy, &weight, &mut got);
                 assert_close(&got, &dx, 1e-5, &format!("{level} {s:?} dx"));

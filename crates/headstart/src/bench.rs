@@ -68,9 +68,23 @@ impl Bench {
             return Ok(Self { run: Box::new(run), pictures: batch });
         }
         let run = move || {
-            let mut tap = Tap::clock();
             let input = Flow::Map(Map::from_nhwc(x.clone()));
-            host_values(&network.run(0..groups, input, &mut tap).flat());
+            host_values(&network.run(0..groups, input, &mut Tap::off()).flat());
+            Ok(Laps::new())
+        };
+        Ok(Self { run: Box::new(run), pictures: batch })
+    }
+
+    /// Inference on the CPU in f32, layer by layer with all pictures at once.
+    pub fn layers(model: &str, batch: usize, size: usize) -> Result<Self> {
+        let device = Device::flex();
+        let network = Network::new(model, &ModelOptions::new(CLASSES), &device)?.init(0);
+        network.check_size(size, size)?;
+        let network = frozen(&network);
+        let x = noise(batch, size, &device);
+        let run = move || {
+            let mut tap = Tap::clock();
+            host_values(&network.forward(Map::from_nhwc(x.clone()), &mut tap));
             Ok(tap.laps())
         };
         Ok(Self { run: Box::new(run), pictures: batch })

@@ -26,6 +26,7 @@ pub fn bench(a: &args::Bench, io: Output) -> Result<ExitCode> {
         });
     }
     let mut bench = match a.work {
+        Work::Forward if a.layers => Bench::layers(&a.model, a.batch, a.size)?,
         Work::Forward => Bench::forward(&a.model, a.batch, a.size, false, a.precision, &device)?,
         Work::Prefix => Bench::forward(&a.model, a.batch, a.size, true, a.precision, &device)?,
         Work::Step => Bench::step(&a.model, a.batch, a.size, a.precision, &device)?,

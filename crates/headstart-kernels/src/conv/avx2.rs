@@ -39,7 +39,7 @@ unsafe fn tile_of<const M: usize, const V: usize>(t: &Tile) {
         for tap in 0..t.taps {
             let mut rows = [std::ptr::null(); M];
             for r in 0..M {
-                rows[r] = *t.rows.add(tap * MR + r);
+                rows[r] = (*t.rows.add(tap * MR + r)).add(t.channel);
             }
             for k in 0..t.depth {
                 let mut w = [_mm256_setzero_ps(); V];

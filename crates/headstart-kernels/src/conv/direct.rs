@@ -7,12 +7,15 @@
 //! Few channels a tap (the stem) would make pointers cost more than sums, so the taps of a kernel row,
 //! which lie side by side, count as one of many channels; only runs that cross an edge are copied. Rows
 //! whose length would put a tile's pixels on one set of the L1 cache are copied apart, too.
+//!
+//! Groups are panels that read other channels: they share the table, and a tile's pixels are written whole.
 
-use super::Act;
+use std::ops::Range;
+
 use super::micro::{self, Blocking, Tile};
 use super::pack::copy_short;
 use crate::threads::parallel_for;
-use crate::{Level, scratch};
+use crate::{End, Level, scratch};
 
 /// A sum over taps and channels for each pixel of a grid.
 pub(super) struct Grid<'a> {
@@ -20,15 +23,17 @@ pub(super) struct Grid<'a> {
     pub size: [usize; 3],
     /// Rows, columns and channels of the input map.
     pub input: [usize; 3],
-    /// The channels read: first and count.
-    pub channels: [usize; 2],
+    /// Groups; each reads its own channels of the input and makes its own of the output, side by side.
+    pub groups: usize,
+    /// Channels a group reads.
+    pub depth: usize,
     /// Input rows and columns from one grid pixel to the next.
     pub step: [usize; 2],
     /// Input row and column of each tap for grid pixel (0, 0); may lie outside.
     pub taps: &'a [[isize; 2]],
     /// Where outputs go: offset of the first, then floats between images, rows, columns.
     pub at: [usize; 4],
-    /// Channels produced, side by side.
+    /// Channels a group makes.
     pub cols: usize,
 }
 
@@ -37,7 +42,7 @@ pub(super) struct Grid<'a> {
 pub(super) struct Finish<'a> {
     pub bias: Option<&'a [f32]>,
     pub residual: Option<&'a [f32]>,
-    pub act: Act,
+    pub end: End,
 }
 
 /// Lets tasks write their own pixels of one output.
@@ -58,31 +63,34 @@ const MAX_MR: usize = 16;
 /// Fewest tasks to share, if the work can be cut that far.
 const MIN_TASKS: usize = 8;
 
-/// Computes the grid into `y`; other elements of `y` are left alone.
+/// Computes the grid into `y`; other elements of `y` are left alone. `panels` has those of each group in turn.
 pub(super) fn run(level: Level, g: &Grid, x: &[f32], panels: &[f32], finish: Finish, y: &mut [f32]) {
     let blocking = Blocking::of(level);
     let [images, rows, columns] = g.size;
     let [in_h, in_w, in_c] = g.input;
-    let [first, depth] = g.channels;
+    let depth = g.depth;
     let pixels = images * rows * columns;
-    if pixels == 0 || g.cols == 0 {
+    let width = g.groups * g.cols;
+    if pixels == 0 || width == 0 {
         return;
     }
     // Everything the micro-kernels will touch, checked here.
-    assert!(first + depth <= in_c && x.len() >= images * in_h * in_w * in_c, "input too short");
-    assert_eq!(panels.len(), blocking.panels_len(g.cols, g.taps.len() * depth), "panels do not fit");
-    let last = g.at[0] + (images - 1) * g.at[1] + (rows - 1) * g.at[2] + (columns - 1) * g.at[3] + g.cols;
+    let k = g.taps.len() * depth;
+    let group_panels = blocking.panels_len(g.cols, k);
+    assert!(g.groups * depth <= in_c && x.len() >= images * in_h * in_w * in_c, "input too short");
+    assert_eq!(panels.len(), g.groups * group_panels, "panels do not fit");
+    let last = g.at[0] + (images - 1) * g.at[1] + (rows - 1) * g.at[2] + (columns - 1) * g.at[3] + width;
     assert!(last <= y.len(), "output too short");
     assert!(finish.residual.is_none_or(|r| r.len() >= y.len()), "residual too short");
-    assert!(finish.bias.is_none_or(|b| b.len() >= g.cols), "bias too short");
+    assert!(finish.bias.is_none_or(|b| b.len() >= width), "bias too short");
 
-    let k = g.taps.len() * depth;
     let reading = Reading::of(g);
     let tiles = pixels.div_ceil(blocking.mr);
-    let row_bytes = 4 * if reading == Reading::Points { depth * g.step[0] * g.step[1] } else { k };
+    let row_bytes = 4 * if reading == Reading::Points { g.groups * depth * g.step[0] * g.step[1] } else { k };
     let band = (BAND_BYTES / (blocking.mr * row_bytes).max(1)).clamp(1, 32).min(tiles.div_ceil(MIN_TASKS));
     let bands = tiles.div_ceil(band);
-    let panel_count = g.cols.div_ceil(blocking.nr);
+    let group_count = g.cols.div_ceil(blocking.nr);
+    let panel_count = g.groups * group_count;
     let splits = MIN_TASKS.div_ceil(bands).min(panel_count);
     let split = panel_count.div_ceil(splits);
     // Weights that fit in L2 are read once a tile, which then writes whole pixels; of others each
@@ -91,6 +99,7 @@ pub(super) fn run(level: Level, g: &Grid, x: &[f32], panels: &[f32], finish: Fin
 
     let stage = Stage { g, x, mr: blocking.mr, pixels, reading };
     let (taps, depth) = stage.table_size();
+    let reach = depth + (g.groups - 1) * g.depth;
     let table_len = (taps + 1) * blocking.mr;
     let output = Output(y.as_mut_ptr());
     let output = &output;
@@ -101,7 +110,13 @@ pub(super) fn run(level: Level, g: &Grid, x: &[f32], panels: &[f32], finish: Fin
         if task_panels.is_empty() {
             return;
         }
-        scratch::with(depth, |zeros| {
+        let first_column = |p: usize| p / group_count * g.cols + p % group_count * blocking.nr;
+        let made = first_column(task_panels.start)..if task_panels.end == panel_count {
+            width
+        } else {
+            first_column(task_panels.end)
+        };
+        scratch::with(reach, |zeros| {
             zeros.fill(0.0);
             scratch::with(stage.copies_len() * group, |copies| {
                 scratch::with_usize(table_len * group, |tables| {
@@ -113,17 +128,20 @@ pub(super) fn run(level: Level, g: &Grid, x: &[f32], panels: &[f32], finish: Fin
                             stage.fill(tile, zeros, copies, table);
                         }
                         for p in task_panels.clone() {
-                            let from = p * blocking.nr;
-                            let cols = blocking.nr.min(g.cols - from);
+                            let (of_group, p) = (p / group_count, p % group_count);
+                            let cols = blocking.nr.min(g.cols - p * blocking.nr);
+                            let panel = &panels[of_group * group_panels + p * blocking.nr * k..];
+                            let from = of_group * g.cols + p * blocking.nr;
                             for (i, tile) in group_tiles.clone().enumerate() {
                                 let table = &tables[i * table_len..][..table_len];
                                 let (rows, at) = table.split_at(taps * blocking.mr);
                                 let m = blocking.mr.min(pixels - tile * blocking.mr);
                                 let tile = Tile {
                                     rows: rows.as_ptr().cast(),
+                                    channel: of_group * g.depth,
                                     taps,
                                     depth,
-                                    panel: panels[from * k..].as_ptr(),
+                                    panel: panel.as_ptr(),
                                     bias: finish.bias.map_or(std::ptr::null(), |b| b[from..].as_ptr()),
                                     residual: finish
                                         .residual
@@ -131,19 +149,42 @@ pub(super) fn run(level: Level, g: &Grid, x: &[f32], panels: &[f32], finish: Fin
                                     y: output.0.wrapping_add(from),
                                     at: at.as_ptr(),
                                     cols,
-                                    act: finish.act,
+                                    act: finish.end.act(),
                                 };
-                                // SAFETY: the table points into `x`, `copies` or `zeros`, with `depth`
+                                // SAFETY: the table points into `x`, `copies` or `zeros`, with `reach`
                                 // floats each; panels, bias, residual and output were checked above;
                                 // tasks differ in their pixels or their columns.
                                 unsafe { micro::tile(level, m, &tile) };
                             }
+                        }
+                        if matches!(finish.end, End::Clamp(_)) {
+                            continue;
+                        }
+                        for (i, tile) in group_tiles.enumerate() {
+                            let at = &tables[i * table_len + taps * blocking.mr..][..blocking.mr];
+                            let at = &at[..blocking.mr.min(pixels - tile * blocking.mr)];
+                            for_each_run(at, made.clone(), g.at[3], |run| {
+                                let to = output.0.wrapping_add(run.start);
+                                // SAFETY: this task wrote these outputs above; no other has their pixels and columns.
+                                let written = unsafe { std::slice::from_raw_parts_mut(to, run.len()) };
+                                finish.end.finish(level, written);
+                            });
                         }
                     }
                 });
             });
         });
     });
+}
+
+/// Calls `each` with the columns `made` of every pixel of a tile; pixels that follow each other and were made whole
+/// count as one run.
+fn for_each_run(at: &[usize], made: Range<usize>, width: usize, mut each: impl FnMut(Range<usize>)) {
+    let whole = made.len() == width && at.windows(2).all(|pair| pair[1] == pair[0] + width);
+    if whole {
+        return each(at[0]..at[0] + at.len() * width);
+    }
+    at.iter().for_each(|at| each(at + made.start..at + made.end));
 }
 
 /// How a tile's inputs are found.
@@ -159,8 +200,10 @@ enum Reading {
 
 impl Reading {
     fn of(g: &Grid) -> Self {
-        let depth = g.channels[1];
-        if g.taps.len() > 1 && depth < 16 {
+        let depth = g.depth;
+        if g.groups > 1 {
+            Self::Points
+        } else if g.taps.len() > 1 && depth < 16 {
             match run_len(g.taps) {
                 run if run > 1 && depth == g.input[2] => Self::Runs(run),
                 _ => Self::Copies,
@@ -218,7 +261,7 @@ impl Stage<'_> {
 
     /// Taps and depth as the micro-kernel sees them.
     fn table_size(&self) -> (usize, usize) {
-        let (taps, depth) = (self.g.taps.len(), self.g.channels[1]);
+        let (taps, depth) = (self.g.taps.len(), self.g.depth);
         match self.reading {
             Reading::Points => (taps, depth),
             Reading::Runs(run) => (taps / run, depth * run),
@@ -228,7 +271,7 @@ impl Stage<'_> {
 
     /// Floats of one pixel's copies; an odd number of cache lines.
     fn row_len(&self) -> usize {
-        (self.g.taps.len() * self.g.channels[1]).next_multiple_of(32) + 16
+        (self.g.taps.len() * self.g.depth).next_multiple_of(32) + 16
     }
 
     /// Floats of a tile's copies.
@@ -254,7 +297,7 @@ impl Stage<'_> {
         });
         if self.reading == Reading::Copies {
             for r in 0..m {
-                let copy = &mut copies[r * self.row_len()..][..g.taps.len() * g.channels[1]];
+                let copy = &mut copies[r * self.row_len()..][..g.taps.len() * g.depth];
                 pointers[r] = copy.as_ptr() as usize;
                 self.copy(g.taps, images[r], [ys[r], xs[r]], copy);
             }
@@ -263,7 +306,7 @@ impl Stage<'_> {
 
         let float = size_of::<f32>() as isize;
         let zeros = zeros.as_ptr() as usize;
-        let start = self.x.as_ptr() as usize + g.channels[0] * size_of::<f32>();
+        let start = self.x.as_ptr() as usize;
         let mut bases = [0_usize; MAX_MR];
         for r in 0..m {
             let pixel = (images[r] * in_h * in_w) as isize + ys[r] * in_w as isize + xs[r];
@@ -284,7 +327,7 @@ impl Stage<'_> {
                 outside |= !inside;
             }
             if run > 1 && outside {
-                let len = run * g.channels[1];
+                let len = run * g.depth;
                 for (r, pointer) in pointers.iter_mut().enumerate().filter(|(_, p)| **p == zeros) {
                     let copy = &mut copies[r * self.row_len() + t * len..][..len];
                     *pointer = copy.as_ptr() as usize;
@@ -297,11 +340,11 @@ impl Stage<'_> {
     /// Copies the channels under each tap side by side, zeros where it falls outside.
     fn copy(&self, taps: &[[isize; 2]], image: usize, from: [isize; 2], to: &mut [f32]) {
         let [in_h, in_w, in_c] = self.g.input;
-        let [first, depth] = self.g.channels;
+        let depth = self.g.depth;
         for (to, tap) in to.chunks_exact_mut(depth).zip(taps) {
             let (y, x) = ((from[0] + tap[0]) as usize, (from[1] + tap[1]) as usize);
             if y < in_h && x < in_w {
-                copy_short(to, &self.x[((image * in_h + y) * in_w + x) * in_c + first..][..depth]);
+                copy_short(to, &self.x[((image * in_h + y) * in_w + x) * in_c..][..depth]);
             } else {
                 to.fill(0.0);
             }

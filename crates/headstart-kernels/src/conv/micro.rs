@@ -9,8 +9,10 @@ use crate::Level;
 
 /// A tile of output: up to `mr` pixels by one panel of up to `nr` channels.
 pub(super) struct Tile {
-    /// `[taps][mr]` pointers, each to `depth` inputs of one pixel under one tap.
+    /// `[taps][mr]` pointers, each to the inputs of one pixel under one tap.
     pub rows: *const *const f32,
+    /// The first of the `depth` inputs to read there.
+    pub channel: usize,
     pub taps: usize,
     pub depth: usize,
     /// Weights `[taps][depth][width]`, `width` being [`Blocking::width`] of `cols`.

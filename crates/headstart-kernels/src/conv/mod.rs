@@ -7,15 +7,17 @@
 //! weight.rs   backward-weight: sums over pixels
 //! pack.rs     weights into the order the micro-kernels read
 //! micro.rs    the two micro-kernels' interface; avx512.rs and avx2.rs hold them
+//! groups.rs   narrow groups put together
 //! scalar.rs   the definition, and the oracle of the tests
 //! ```
-//! Depthwise layers have their own kernel; groups are looped over here.
+//! Depthwise layers have their own kernel.
 
 #[cfg(target_arch = "x86_64")]
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
 mod direct;
+mod groups;
 mod micro;
 mod pack;
 mod scalar;
@@ -32,8 +34,8 @@ use winograd::{Layer, Weights};
 
 use std::sync::OnceLock;
 
-use crate::Level;
 use crate::scratch::{self, Aligned};
+use crate::{End, Level};
 
 /// What follows the sum of a layer, in the same pass over its output.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
@@ -179,15 +181,17 @@ impl PackedConv {
             copy.as_mut_slice().copy_from_slice(weight);
             copy
         } else {
-            let mut panels = Aligned::zeroed(forward_panels_len(level, &layer));
-            pack_forward(level, &layer, weight, panels.as_mut_slice());
-            panels
+            with_joined(level, &layer, weight, |layer, weight| {
+                let mut panels = Aligned::zeroed(forward_panels_len(level, layer));
+                pack_forward(level, layer, weight, panels.as_mut_slice());
+                panels
+            })
         };
         Self { level, layer, weight: packed, transformed: OnceLock::new(), bias: bias.map(<[f32]>::to_vec) }
     }
 }
 
-/// Computes `y = act(conv(x) + bias + residual)`.
+/// Computes `y = end(conv(x) + bias + residual)`.
 ///
 /// Panics if a length does not fit `shape`, or `packed` is of another layer.
 pub fn forward_packed(
@@ -195,7 +199,7 @@ pub fn forward_packed(
     x: &[f32],
     packed: &PackedConv,
     residual: Option<&[f32]>,
-    act: Act,
+    end: impl Into<End>,
     y: &mut [f32],
 ) {
     assert_eq!(ConvShape { n: 0, h: 0, w: 0, ..*shape }, packed.layer, "packed for another layer");
@@ -209,7 +213,7 @@ pub fn forward_packed(
         shape,
         x,
         packed,
-        Finish { bias: packed.bias.as_deref(), residual, act },
+        Finish { bias: packed.bias.as_deref(), residual, end: end.into() },
         y,
     );
 }
@@ -224,7 +228,8 @@ fn forward_packed_by(
 ) {
     let (level, panels) = (packed.level, packed.weight.as_slice());
     if level == Level::Scalar {
-        return scalar::forward(shape, x, panels, finish.bias, finish.residual, finish.act, y);
+        scalar::forward(shape, x, panels, finish.bias, finish.residual, finish.end.act(), y);
+        return finish.end.finish(level, y);
     }
     match winograd_layer(shape).filter(|layer| algorithm == Algorithm::Best && layer.pays()) {
         Some(layer) if layer.alone(level) => {
@@ -236,7 +241,21 @@ fn forward_packed_by(
             winograd::run(level, &layer, x, Weights::Transformed(u.as_slice()), finish, y);
         }
         Some(layer) => winograd::run(level, &layer, x, Weights::Panels(panels), finish, y),
-        None => forward_panels(level, shape, x, panels, finish, y),
+        None => {
+            let joined = groups::join(level, shape);
+            forward_panels(level, joined.as_ref().unwrap_or(shape), x, panels, finish, y);
+        }
+    }
+}
+
+/// Calls `f` with the layer and its weights, narrow groups put together.
+fn with_joined<R>(level: Level, s: &ConvShape, w: &[f32], f: impl FnOnce(&ConvShape, &[f32]) -> R) -> R {
+    match groups::join(level, s) {
+        None => f(s, w),
+        Some(wide) => scratch::with(wide.w_len(), |weights| {
+            groups::spread(s, &wide, w, weights);
+            f(&wide, weights)
+        }),
     }
 }
 
@@ -281,13 +300,15 @@ fn forward_at(
     if level == Level::Scalar {
         return scalar::forward(shape, x, w, bias, None, act, y);
     }
-    let finish = Finish { bias, residual: None, act };
-    scratch::with(forward_panels_len(level, shape), |panels| {
-        pack_forward(level, shape, w, panels);
-        match winograd_layer(shape).filter(|layer| algorithm == Algorithm::Best && layer.pays()) {
-            Some(layer) => winograd_panels(level, &layer, x, panels, finish, y),
-            None => forward_panels(level, shape, x, panels, finish, y),
-        }
+    let finish = Finish { bias, residual: None, end: act.into() };
+    with_joined(level, shape, w, |shape, w| {
+        scratch::with(forward_panels_len(level, shape), |panels| {
+            pack_forward(level, shape, w, panels);
+            match winograd_layer(shape).filter(|layer| algorithm == Algorithm::Best && layer.pays()) {
+                Some(layer) => winograd_panels(level, &layer, x, panels, finish, y),
+                None => forward_panels(level, shape, x, panels, finish, y),
+            }
+        });
     });
 }
 
@@ -355,11 +376,11 @@ fn backward_data_at(
                 Source { w, from: 0, col: 9, depth: 9 * shape.c_in, taps: &[8, 7, 6, 5, 4, 3, 2, 1, 0] };
             scratch::with(Blocking::of(level).panels_len(c_out, 9 * c_in), |panels| {
                 pack::pack(level, &source, c_out, c_in, panels);
-                let finish = Finish { bias: None, residual: None, act: Act::None };
+                let finish = Finish { bias: None, residual: None, end: Act::None.into() };
                 winograd_panels(level, &layer, dy, panels, finish, dx);
             });
         }
-        None => backward_phases(level, shape, dy, w, dx),
+        None => with_joined(level, shape, w, |shape, w| backward_phases(level, shape, dy, w, dx)),
     }
 }
 
@@ -379,8 +400,15 @@ pub(crate) fn backward_weight_at(level: Level, shape: &ConvShape, x: &[f32], dy:
     if level == Level::Scalar {
         return scalar::backward_weight(shape, x, dy, dw);
     }
-    for group in 0..shape.groups {
-        weight::run(level, shape, group, x, dy, dw);
+    let each_group = |shape: &ConvShape, dw: &mut [f32]| {
+        (0..shape.groups).for_each(|group| weight::run(level, shape, group, x, dy, dw));
+    };
+    match groups::join(level, shape) {
+        None => each_group(shape, dw),
+        Some(wide) => scratch::with(wide.w_len(), |sums| {
+            each_group(&wide, sums);
+            groups::gather(shape, &wide, sums, dw);
+        }),
     }
 }
 
@@ -408,21 +436,17 @@ fn forward_panels(level: Level, s: &ConvShape, x: &[f32], panels: &[f32], finish
     let taps: Vec<[isize; 2]> = (0..s.kh * s.kw)
         .map(|t| [(t / s.kw) as isize - s.pad[0] as isize, (t % s.kw) as isize - s.pad[2] as isize])
         .collect();
-    let group_len = panels.len() / s.groups;
-    for group in 0..s.groups {
-        let first = group * s.group_out();
-        let grid = Grid {
-            size: [s.n, out_h, out_w],
-            input: [s.h, s.w, s.c_in],
-            channels: [group * s.group_in(), s.group_in()],
-            step: s.stride,
-            taps: &taps,
-            at: [first, out_h * out_w * s.c_out, out_w * s.c_out, s.c_out],
-            cols: s.group_out(),
-        };
-        let finish = Finish { bias: finish.bias.map(|b| &b[first..]), ..finish };
-        direct::run(level, &grid, x, &panels[group * group_len..][..group_len], finish, y);
-    }
+    let grid = Grid {
+        size: [s.n, out_h, out_w],
+        input: [s.h, s.w, s.c_in],
+        groups: s.groups,
+        depth: s.group_in(),
+        step: s.stride,
+        taps: &taps,
+        at: [0, out_h * out_w * s.c_out, out_w * s.c_out, s.c_out],
+        cols: s.group_out(),
+    };
+    direct::run(level, &grid, x, panels, finish, y);
 }
 
 /// Input pixels whose position plus padding has the same remainder by the stride see the same
@@ -447,34 +471,30 @@ fn backward_phases(level: Level, s: &ConvShape, dy: &[f32], w: &[f32], dx: &mut 
             }
         }
         let size = [s.n, (s.h.max(py) - py).div_ceil(s.stride[0]), (s.w.max(px) - px).div_ceil(s.stride[1])];
-        for group in 0..s.groups {
-            let grid = Grid {
-                size,
-                input: [out_h, out_w, s.c_out],
-                channels: [group * s.group_out(), s.group_out()],
-                step: [1, 1],
-                taps: &taps,
-                at: [
-                    (py * s.w + px) * s.c_in + group * s.group_in(),
-                    s.h * s.w * s.c_in,
-                    s.stride[0] * s.w * s.c_in,
-                    s.stride[1] * s.c_in,
-                ],
-                cols: s.group_in(),
-            };
-            let source = Source {
-                w,
-                from: group * s.group_out() * s.group_in() * k,
-                col: k,
-                depth: s.group_in() * k,
-                taps: &places,
-            };
-            let finish = Finish { bias: None, residual: None, act: Act::None };
-            let len = Blocking::of(level).panels_len(s.group_in(), taps.len() * s.group_out());
-            scratch::with(len, |panels| {
-                pack::pack(level, &source, s.group_in(), s.group_out(), panels);
-                direct::run(level, &grid, dy, panels, finish, dx);
-            });
-        }
+        let grid = Grid {
+            size,
+            input: [out_h, out_w, s.c_out],
+            groups: s.groups,
+            depth: s.group_out(),
+            step: [1, 1],
+            taps: &taps,
+            at: [
+                (py * s.w + px) * s.c_in,
+                s.h * s.w * s.c_in,
+                s.stride[0] * s.w * s.c_in,
+                s.stride[1] * s.c_in,
+            ],
+            cols: s.group_in(),
+        };
+        let finish = Finish { bias: None, residual: None, end: Act::None.into() };
+        let len = Blocking::of(level).panels_len(s.group_in(), taps.len() * s.group_out());
+        scratch::with(s.groups * len, |panels| {
+            for group in 0..s.groups {
+                let from = group * s.group_out() * s.group_in() * k;
+                let source = Source { w, from, col: k, depth: s.group_in() * k, taps: &places };
+                pack::pack(level, &source, s.group_in(), s.group_out(), &mut panels[group * len..][..len]);
+            }
+            direct::run(level, &grid, dy, panels, finish, dx);
+        });
     }
 }

@@ -1,6 +1,7 @@
 //! Every level against the scalar oracle: odd sizes, tails, strides, pads, groups, NaN.
 
 use super::*;
+use crate::Curve;
 
 /// Numbers in [-1, 1), the same at every run.
 pub(crate) fn noise(len: usize, seed: u64) -> Vec<f32> {
@@ -56,6 +57,13 @@ pub(crate) fn shapes() -> Vec<ConvShape> {
     shapes.push(ConvShape { groups: 4, ..shape(2, [6, 6], [16, 24], [3, 3], [1, 1], [1; 4]) });
     shapes.push(ConvShape { groups: 2, ..shape(2, [7, 6], [64, 66], [3, 3], [2, 2], [1; 4]) });
     shapes.push(ConvShape { groups: 6, ..shape(1, [5, 6], [6, 6], [3, 3], [1, 1], [1; 4]) });
+    for (groups, group_in, group_out) in
+        [(8, 4, 4), (12, 4, 4), (7, 3, 5), (6, 8, 8), (5, 16, 16), (3, 24, 24), (2, 40, 33)]
+    {
+        let c = [groups * group_in, groups * group_out];
+        shapes.push(ConvShape { groups, ..shape(2, [7, 9], c, [3, 3], [1, 1], [1; 4]) });
+        shapes.push(ConvShape { groups, ..shape(1, [8, 7], c, [3, 3], [2, 2], [1; 4]) });
+    }
     for c_out in 1..70 {
         shapes.push(shape(1, [3, 5], [16 + c_out % 3, c_out], [3, 3], [1, 1], [1; 4]));
         shapes.push(shape(1, [3, 5], [c_out, 3], [3, 3], [1 + c_out % 2, 1], [1; 4]));
@@ -65,6 +73,12 @@ pub(crate) fn shapes() -> Vec<ConvShape> {
 
 fn vector_levels() -> impl Iterator<Item = Level> {
     Level::available().into_iter().filter(|l| *l != Level::Scalar)
+}
+
+/// The layer with bias, residual and end, by the scalar definition.
+fn oracle(s: &ConvShape, x: &[f32], w: &[f32], (b, r): (&[f32], &[f32]), end: End, y: &mut [f32]) {
+    scalar::forward(s, x, w, Some(b), Some(r), end.act(), y);
+    end.finish(Level::Scalar, y);
 }
 
 #[test]
@@ -80,13 +94,13 @@ fn forward_matches_the_oracle() {
             forward_at(level, Algorithm::Direct, &s, &x, &w, Some(&b), Act::None, &mut y);
             assert_close(&y, &expected, 1e-5, &format!("{level} forward {s:?}"));
 
-            for act in [Act::Relu, Act::Relu6] {
-                scalar::forward(&s, &x, &w, Some(&b), Some(&r), act, &mut expected);
+            for end in [Act::Relu.into(), Act::Relu6.into(), Curve::Silu.into(), Curve::Gelu.into()] {
+                oracle(&s, &x, &w, (&b, &r), end, &mut expected);
                 let packed = PackedConv::new_at(level, &s, &w, Some(&b));
                 y.fill(f32::NAN);
-                let finish = Finish { bias: Some(&b), residual: Some(&r), act };
+                let finish = Finish { bias: Some(&b), residual: Some(&r), end };
                 forward_packed_by(Algorithm::Direct, &s, &x, &packed, finish, &mut y);
-                assert_close(&y, &expected, 1e-5, &format!("{level} packed {act:?} {s:?}"));
+                assert_close(&y, &expected, 1e-5, &format!("{level} packed {end:?} {s:?}"));
             }
         }
     }
@@ -141,16 +155,18 @@ fn winograd_matches_the_oracle() {
         let widest = *Level::available().last().unwrap();
         let mut expected = vec![0.0; s.y_len()];
         let mut expected_dx = vec![0.0; s.x_len()];
-        let finish = Finish { bias: Some(&b), residual: Some(&r), act: Act::Relu };
-        let packed = PackedConv::new_at(widest, &s, &w, Some(&b));
-        forward_packed_by(Algorithm::Direct, &s, &x, &packed, finish, &mut expected);
         backward_data_at(widest, Algorithm::Direct, &s, &dy, &w, &mut expected_dx);
         for level in vector_levels() {
-            let packed = PackedConv::new_at(level, &s, &w, Some(&b));
-            let mut y = vec![f32::NAN; s.y_len()];
-            forward_packed_by(Algorithm::Best, &s, &x, &packed, finish, &mut y);
-            assert_close(&y, &expected, 5e-5, &format!("{level} forward {s:?}"));
-            assert_ne!(y, expected, "{level}: Winograd did not run for {s:?}");
+            for end in [Act::Relu.into(), Curve::Silu.into()] {
+                let finish = Finish { bias: Some(&b), residual: Some(&r), end };
+                let packed = PackedConv::new_at(widest, &s, &w, Some(&b));
+                forward_packed_by(Algorithm::Direct, &s, &x, &packed, finish, &mut expected);
+                let packed = PackedConv::new_at(level, &s, &w, Some(&b));
+                let mut y = vec![f32::NAN; s.y_len()];
+                forward_packed_by(Algorithm::Best, &s, &x, &packed, finish, &mut y);
+                assert_close(&y, &expected, 5e-5, &format!("{level} forward {end:?} {s:?}"));
+                assert_ne!(y, expected, "{level}: Winograd did not run for {s:?}");
+            }
             let mut dx = vec![f32::NAN; s.x_len()];
             backward_data_at(level, Algorithm::Best, &s, &dy, &w, &mut dx);
             assert_close(&dx, &expected_dx, 5e-5, &format!("{level} backward {s:?}"));
@@ -170,7 +186,7 @@ fn not_a_number_and_infinity_reach_the_same_outputs() {
     for level in vector_levels() {
         let packed = PackedConv::new_at(level, &s, &w, None);
         let mut y = vec![0.0; s.y_len()];
-        let finish = Finish { bias: None, residual: None, act: Act::Relu };
+        let finish = Finish { bias: None, residual: None, end: Act::Relu.into() };
         forward_packed_by(Algorithm::Direct, &s, &x, &packed, finish, &mut y);
         for (i, (y, e)) in y.iter().zip(&expected).enumerate() {
             assert_eq!((y.is_nan(), y.is_infinite()), (e.is_nan(), e.is_infinite()), "{level} element {i}");

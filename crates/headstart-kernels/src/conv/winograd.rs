@@ -14,7 +14,7 @@ use super::direct::Finish;
 use super::micro::{self, Blocking, Tile};
 use super::{Act, transform};
 use crate::threads::{SharedMut, parallel_for};
-use crate::{Level, scratch};
+use crate::{End, Level, scratch};
 
 /// The 3x3 layer of stride 1 to compute; backward-data is one too.
 #[derive(Clone, Copy)]
@@ -285,6 +285,7 @@ impl Work<'_> {
             }
             let tile = Tile {
                 rows: rows.as_ptr(),
+                channel: 0,
                 taps: 1,
                 depth: c_in,
                 panel: panel.as_ptr(),
@@ -304,7 +305,7 @@ impl Work<'_> {
     fn transform_outputs(&self, first: usize, count: usize, m: &[f32], m_step: usize) {
         let [out_h, out_w, c_out] = self.layer.output;
         let row = padded(c_out);
-        let (low, high) = micro::limits(self.finish.act);
+        let (low, high) = micro::limits(self.finish.end.act());
         parallel_for(count.div_ceil(4), |task| {
             scratch::with(c_out, |rest| {
                 for t in task * 4..count.min(task * 4 + 4) {
@@ -335,6 +336,12 @@ impl Work<'_> {
                             [low, high],
                             outputs,
                         );
+                    }
+                    if let End::Curve(_) = self.finish.end {
+                        for at in at.into_iter().flatten() {
+                            // SAFETY: as above.
+                            self.finish.end.finish(self.level, unsafe { self.y.part(at, c_out) });
+                        }
                     }
                 }
             });

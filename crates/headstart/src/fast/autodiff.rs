@@ -12,7 +12,7 @@ use burn::backend::{Autodiff, Backend, TensorMetadata};
 use burn::tensor::DType;
 
 use super::{
-    Act, AdamW, ConvGeometry, FastGrads, FastOps, Folded, Maybe, NormGradsWanted, NormPlan, PackedSlot,
+    Act, AdamW, ConvGeometry, End, FastGrads, FastOps, Folded, Maybe, NormGradsWanted, NormPlan, PackedSlot,
     PoolGeometry, SavedNorm, Sgd,
 };
 
@@ -197,13 +197,16 @@ impl<B: FastOps + FastGrads, C: CheckpointStrategy> FastOps for Autodiff<B, C> {
         residual: Maybe<Self>,
         eps: f32,
         geometry: ConvGeometry,
-        act: Act,
+        end: End,
         slot: PackedSlot,
     ) -> FloatTensor<Self> {
         // Callers fold only what nobody differentiates; the result is a constant of the graph.
         let norm = match norm {
             Folded::Nothing => Folded::Nothing,
             Folded::Bias(bias) => Folded::Bias(bias.into_primitive()),
+            Folded::BiasScale { bias, scale } => {
+                Folded::BiasScale { bias: bias.into_primitive(), scale: scale.into_primitive() }
+            }
             Folded::Norm { scale, shift, mean, var } => Folded::Norm {
                 scale: scale.into_primitive(),
                 shift: shift.into_primitive(),
@@ -220,7 +223,7 @@ impl<B: FastOps + FastGrads, C: CheckpointStrategy> FastOps for Autodiff<B, C> {
         };
         let residual = untracked(residual);
         let (x, weight) = (x.into_primitive(), weight.into_primitive());
-        let y = B::fast_conv_folded(x, weight, norm, residual, eps, geometry, act, slot);
+        let y = B::fast_conv_folded(x, weight, norm, residual, eps, geometry, end, slot);
         <FloatTensor<Self>>::new(y)
     }
 

@@ -115,7 +115,7 @@ pub(super) fn note(
 }
 
 /// Tells whether somebody listens.
-pub(super) fn listening() -> bool {
+pub(crate) fn listening() -> bool {
     RECORDER.with_borrow(Option::is_some)
 }
 

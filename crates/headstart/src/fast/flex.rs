@@ -8,11 +8,11 @@ use burn::backend::{BackendTensor, DispatchTensor, DispatchTensorKind, Flex};
 use headstart_kernels::conv::{self, ConvShape, PackedConv};
 use headstart_kernels::norm::{self, Norm};
 use headstart_kernels::pool::{self, PoolShape};
-use headstart_kernels::{act, buffer, depthwise, gemm, optim};
+use headstart_kernels::{act, buffer, curve, depthwise, gemm, optim};
 
 use super::capture::{self, Op};
 use super::real::{self, Real, by_format, tensor, values};
-use super::{Act, AdamW, ConvGeometry, FastOps, Folded, Maybe, NormPlan, PoolGeometry, Sgd};
+use super::{Act, AdamW, ConvGeometry, End, FastOps, Folded, Maybe, NormPlan, PoolGeometry, Sgd};
 
 /// Weights folded with BatchNorm and packed for the kernels, kept as long as their sources live.
 ///
@@ -72,6 +72,12 @@ fn fold(sources: &[FlexTensor], shape: &ConvShape, eps: f32) -> (Vec<f32>, Vec<f
     match &sources[1..] {
         [] => (weight.to_vec(), vec![0.0; shape.c_out]),
         [bias] => (weight.to_vec(), slice(bias).to_vec()),
+        [bias, scale] => {
+            let per_out = weight.len() / shape.c_out;
+            let rows = weight.chunks(per_out).zip(slice(scale));
+            let folded = rows.flat_map(|(w, s)| w.iter().map(move |w| w * s)).collect();
+            (folded, slice(bias).iter().zip(slice(scale)).map(|(b, s)| b * s).collect())
+        }
         [scale, shift, mean, var, own_bias @ ..] => {
             let factor: Vec<f64> = (slice(scale).iter().zip(slice(var)))
                 .map(|(s, v)| f64::from(*s) / (f64::from(*v) + f64::from(eps)).sqrt())
@@ -86,7 +92,7 @@ fn fold(sources: &[FlexTensor], shape: &ConvShape, eps: f32) -> (Vec<f32>, Vec<f
                 .collect();
             (folded, bias)
         }
-        other => panic!("a convolution folds 0, 1, 4 or 5 tensors, not {}", other.len()),
+        other => panic!("a convolution folds 0, 1, 2, 4 or 5 tensors, not {}", other.len()),
     }
 }
 
@@ -161,7 +167,7 @@ impl FastOps for Flex {
         residual: Maybe<Self>,
         eps: f32,
         geometry: ConvGeometry,
-        act: Act,
+        end: End,
         slot: PackedSlot,
     ) -> FloatTensor<Self> {
         let (x, residual) = (dense(x), residual.into_option().map(dense));
@@ -170,6 +176,7 @@ impl FastOps for Flex {
         match norm {
             Folded::Nothing => {}
             Folded::Bias(bias) => sources.push(dense(bias)),
+            Folded::BiasScale { bias, scale } => sources.extend([bias, scale].map(dense)),
             Folded::Norm { scale, shift, mean, var } => sources.extend([scale, shift, mean, var].map(dense)),
             Folded::BiasNorm { bias, scale, shift, mean, var } => {
                 sources.extend([scale, shift, mean, var, bias].map(dense));
@@ -180,18 +187,24 @@ impl FastOps for Flex {
         let mut y = buffer(shape.y_len());
         match &*weights {
             Weights::Dense(packed) => {
-                conv::forward_packed(&shape, slice(&x), packed, residual.as_ref().map(slice), act, &mut y);
+                conv::forward_packed(&shape, slice(&x), packed, residual.as_ref().map(slice), end, &mut y);
             }
             Weights::Depthwise { weight, bias } => match &residual {
-                None => depthwise::forward(&shape, slice(&x), weight, Some(bias), act, &mut y),
+                None => depthwise::forward(&shape, slice(&x), weight, Some(bias), end, &mut y),
                 Some(residual) => {
                     depthwise::forward(&shape, slice(&x), weight, Some(bias), Act::None, &mut y);
-                    act::add_forward(act, &mut y, slice(residual));
+                    match end {
+                        End::Clamp(act) => act::add_forward(act, &mut y, slice(residual)),
+                        End::Curve(curve) => {
+                            act::add_forward(Act::None, &mut y, slice(residual));
+                            curve::forward(curve, &mut y);
+                        }
+                    }
                 }
             },
         }
         let y = wrap(y, &y_dims(&shape));
-        if let Some((weight, bias)) = folded {
+        if let (Some((weight, bias)), End::Clamp(act)) = (folded, end) {
             let op = |residual| Op::Conv { weight, bias, geometry, residual, act };
             capture::note(&x, residual.as_ref(), &y, op);
         }

@@ -25,13 +25,14 @@ use burn::backend::tensor::FloatTensor;
 #[allow(unused_imports)]
 use burn::backend::{Autodiff, Backend, Dispatch, ExtensionType, Flex, backend_extension};
 
+pub(crate) use capture::listening;
 pub use capture::{Capture, capture};
 pub use flex::PackedSlot;
 pub use fork::fork;
 pub use gate::gate;
 pub use half::half;
 pub use headstart_kernels::optim::{AdamW, Sgd};
-pub use headstart_kernels::{Act as Clamp, Curve};
+pub use headstart_kernels::{Act as Clamp, Curve, End};
 pub use plan::{Plan, Precision};
 pub use tokens::{AttentionPlan, attention, curve, layer_norm};
 
@@ -119,6 +120,10 @@ impl Maybe<Dispatch> {
 pub(crate) enum Folded<B: Backend> {
     Nothing,
     Bias(FloatTensor<B>),
+    BiasScale {
+        bias: FloatTensor<B>,
+        scale: FloatTensor<B>,
+    },
     Norm {
         scale: FloatTensor<B>,
         shift: FloatTensor<B>,
@@ -141,6 +146,8 @@ pub enum Fold {
     Nothing,
     /// A bias.
     Bias(Tensor<1>),
+    /// A bias, then a factor for each channel.
+    BiasScale(Tensor<1>, Tensor<1>),
     /// BatchNorm: scale, shift, mean, variance.
     Norm([Tensor<1>; 4]),
     /// The convolution's own bias, then BatchNorm: scale, shift, mean, variance.
@@ -160,7 +167,7 @@ pub(crate) trait FastOps: Backend {
         act: Act,
     ) -> FloatTensor<Self>;
 
-    /// Convolution folded with BatchNorm or bias, residual and activation: inference only.
+    /// Convolution folded with BatchNorm or bias, residual and what ends the layer: inference only.
     fn fast_conv_folded(
         x: FloatTensor<Self>,
         weight: FloatTensor<Self>,
@@ -168,7 +175,7 @@ pub(crate) trait FastOps: Backend {
         #[extension_type] residual: Maybe<Self>,
         eps: f32,
         geometry: ConvGeometry,
-        act: Act,
+        end: End,
         slot: PackedSlot,
     ) -> FloatTensor<Self>;
 
@@ -245,12 +252,15 @@ pub fn conv_folded(
     residual: Option<Tensor<4>>,
     eps: f32,
     geometry: ConvGeometry,
-    act: Act,
+    end: End,
     slot: &PackedSlot,
 ) -> Tensor<4> {
     let folded = match fold {
         Fold::Nothing => Folded::Nothing,
         Fold::Bias(bias) => Folded::Bias(bias.into_dispatch()),
+        Fold::BiasScale(bias, scale) => {
+            Folded::BiasScale { bias: bias.into_dispatch(), scale: scale.into_dispatch() }
+        }
         Fold::Norm(parts) => {
             let [scale, shift, mean, var] = parts.map(Tensor::into_dispatch);
             Folded::Norm { scale, shift, mean, var }
@@ -267,7 +277,7 @@ pub fn conv_folded(
         Maybe::from_tensor(residual),
         eps,
         geometry,
-        act,
+        end,
         slot.clone(),
     ))
 }

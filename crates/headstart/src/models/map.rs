@@ -91,6 +91,16 @@ impl Map {
         Map { x: Tensor::from_data(data, device), channels_last }
     }
 
+    /// Tells whether the CPU kernels run.
+    pub(super) fn is_fast(&self) -> bool {
+        self.channels_last
+    }
+
+    /// Cuts the batch into parts of `size` pictures, the last one of what is left.
+    pub(super) fn parts(self, size: usize) -> Vec<Map> {
+        self.x.split(size, 0).into_iter().map(|x| Map { x, channels_last: self.channels_last }).collect()
+    }
+
     /// Returns the tensor in whatever layout it has, for gradients and caches.
     pub fn raw(&self) -> &Tensor<4> {
         &self.x

@@ -12,7 +12,7 @@ use super::head::Head;
 use super::layers::{DropPath, Linears, Map, is_cpu};
 use super::spec::{Group, Row};
 use super::tap::Tap;
-use super::{Backbone, Dialect, Flow, ModelOptions, find, init};
+use super::{Backbone, Dialect, Flow, ModelOptions, find, init, parts};
 use crate::error::{Error, Result};
 
 /// A backbone with its head.
@@ -156,16 +156,18 @@ impl Network {
     }
 
     /// Runs a range of groups; what a frozen prefix computed once, the rest goes on from.
-    pub fn run(&self, range: Range<usize>, mut x: Flow, tap: &mut Tap) -> Flow {
-        let head = self.groups().len() - 1;
-        for index in range {
-            x = if index == head {
-                Flow::Flat(self.head.forward(x.flat()))
-            } else {
-                self.backbone.run_group(index, x, tap)
-            };
+    pub fn run(&self, range: Range<usize>, x: Flow, tap: &mut Tap) -> Flow {
+        let (first, x) = if tap.is_off() { parts::run(self, &range, x) } else { (range.start, x) };
+        (first..range.end).fold(x, |x, index| self.run_group(index, x, tap))
+    }
+
+    /// Runs one group.
+    pub(super) fn run_group(&self, index: usize, x: Flow, tap: &mut Tap) -> Flow {
+        if index == self.groups().len() - 1 {
+            Flow::Flat(self.head.forward(x.flat()))
+        } else {
+            self.backbone.run_group(index, x, tap)
         }
-        x
     }
 
     /// Turns a module path into the checkpoint's name.

@@ -41,6 +41,11 @@ impl Tap {
         Self::default()
     }
 
+    /// Tells whether it wants nothing.
+    pub(super) fn is_off(&self) -> bool {
+        self.wanted.is_empty() && self.clock.is_none()
+    }
+
     /// Keeps the values of the named points.
     pub fn keep<S: AsRef<str>>(names: &[S]) -> Self {
         Self { wanted: names.iter().map(|n| n.as_ref().to_string()).collect(), ..Self::default() }

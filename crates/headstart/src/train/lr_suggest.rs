@@ -78,7 +78,7 @@ fn slide(rates: &[f64], losses: &[f64]) -> Option<f64> {
 
 /// Central differences, one-sided at the ends, as numpy's `gradient`.
 fn gradient(y: &[f64]) -> Vec<f64> {
-    let last = y.len() - 1;
+    let last = y.len().saturating_sub(1);
     (0..y.len())
         .map(|i| match i {
             _ if last == 0 => 0.0,

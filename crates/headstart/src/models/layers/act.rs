@@ -6,7 +6,7 @@ use burn::Tensor;
 use burn::tensor::activation;
 
 use super::{Format, Map, Tokens};
-use crate::fast::{self, Clamp, Curve};
+use crate::fast::{self, Clamp, Curve, End};
 
 /// An activation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
@@ -42,18 +42,25 @@ impl Act {
         }
     }
 
+    /// All of it, for layers whose input nobody differentiates.
+    pub(super) fn end(self) -> End {
+        match self {
+            Act::None | Act::Relu | Act::Relu6 => self.clamp().into(),
+            Act::Gelu => Curve::Gelu.into(),
+            Act::QuickGelu => Curve::QuickGelu.into(),
+            Act::Silu => Curve::Silu.into(),
+            Act::Sigmoid => Curve::Sigmoid.into(),
+            Act::HardSwish => Curve::HardSwish.into(),
+            Act::HardSigmoid => Curve::HardSigmoid.into(),
+        }
+    }
+
     /// The part that is left after [`Act::clamp`].
     pub(super) fn finish<const D: usize>(self, x: Tensor<D>) -> Tensor<D> {
-        let curve = match self {
-            Act::None | Act::Relu | Act::Relu6 => return x,
-            Act::Gelu => Curve::Gelu,
-            Act::QuickGelu => Curve::QuickGelu,
-            Act::Silu => Curve::Silu,
-            Act::Sigmoid => Curve::Sigmoid,
-            Act::HardSwish => Curve::HardSwish,
-            Act::HardSigmoid => Curve::HardSigmoid,
-        };
-        fast::curve(x, curve)
+        match self.end() {
+            End::Clamp(_) => x,
+            End::Curve(curve) => fast::curve(x, curve),
+        }
     }
 
     /// Applies all of it on the CPU, where no kernel did its part on the way out.

@@ -132,9 +132,7 @@ impl Conv2d {
         }
         let fold = bias.map_or(Fold::Nothing, Fold::Bias);
         let weight = self.weight.val();
-        let clamp = act.clamp();
-        let y = fast::conv_folded(x.x.clone(), weight, fold, None, 0.0, geometry, clamp, &self.packed);
-        x.with(act.finish(y))
+        x.with(fast::conv_folded(x.x.clone(), weight, fold, None, 0.0, geometry, act.end(), &self.packed))
     }
 
     /// Counts its multiply-adds and makes zeros, if somebody counts.
@@ -188,8 +186,8 @@ pub fn conv_bn_act(conv: &Conv2d, bn: &BatchNorm, x: Map, residual: Option<Map>,
         residual,
         bn.eps() as f32,
         geometry,
-        act.clamp(),
+        act.end(),
         &conv.packed,
     );
-    x.with(act.finish(y))
+    x.with(y)
 }

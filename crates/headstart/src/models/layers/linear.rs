@@ -4,7 +4,7 @@ use burn::Tensor;
 use burn::module::{Module, Param};
 use burn::tensor::{Device, TensorData, module};
 
-use super::{Act, Branch, Conv2d, ConvSpec, Format, InnerOrSelf, Tokens};
+use super::{Act, Branch, Conv2d, ConvSpec, Format, Tokens};
 use crate::fast::{self, Clamp, ConvGeometry, Fold, NormPlan, PackedSlot};
 use crate::models::macs;
 use crate::models::map::is_cpu;
@@ -84,17 +84,19 @@ impl Linear {
     /// Multiplies, adds the bias, applies `act`.
     pub fn forward(&self, x: Tensor<2>, act: Act) -> Tensor<2> {
         let ([n, inputs], outputs) = (x.dims(), self.weight.val().dims()[0]);
+        let added = self.low_rank(x.clone());
+        if is_cpu(&x.device()) {
+            let multiplied =
+                |act| multiply(self, x.reshape([1, n, inputs]), None, None, act).reshape([n, outputs]);
+            return match added {
+                None => multiplied(act),
+                Some(added) => act.fast(multiplied(Act::None) + added),
+            };
+        }
         if macs::add(n * inputs * outputs) {
             return Tensor::zeros([n, outputs], &x.device());
         }
         let bias = self.bias.as_ref().map(Param::val);
-        let added = self.low_rank(x.clone());
-        if is_cpu(&x.device()) {
-            return match added {
-                None => act.finish(fast::linear(x, self.weight.val(), bias, act.clamp())),
-                Some(added) => act.fast(fast::linear(x, self.weight.val(), bias, Clamp::None) + added),
-            };
-        }
         let y = module::linear(x, self.weight.val().transpose(), bias);
         act.reference(if let Some(added) = added { y + added } else { y })
     }
@@ -125,8 +127,8 @@ pub trait Dense: Module {
         x.apply(|x| {
             let added = self.added(&x);
             match (fast, added) {
-                (true, None) => act.finish(multiply(self, x, None, None, act.clamp())),
-                (true, Some(added)) => act.fast(multiply(self, x, None, None, Clamp::None) + added),
+                (true, None) => multiply(self, x, None, None, act),
+                (true, Some(added)) => act.fast(multiply(self, x, None, None, Act::None) + added),
                 (false, added) => {
                     let y = plain(self, x);
                     act.reference(if let Some(added) = added { y + added } else { y })
@@ -144,9 +146,9 @@ pub trait Dense: Module {
             let x = x.into_tensor();
             let added = self.added(&x);
             if fast && added.is_none() && !drop.drops(&x.device()) {
-                return multiply(self, x, scale, Some(residual), Clamp::None);
+                return multiply(self, x, scale, Some(residual), Act::None);
             }
-            let y = if fast { multiply(self, x, None, None, Clamp::None) } else { plain(self, x) };
+            let y = if fast { multiply(self, x, None, None, Act::None) } else { plain(self, x) };
             let y = if let Some(added) = added { y + added } else { y };
             let y = if let Some(scale) = scale { y.clone() * scale.like(&y).unsqueeze() } else { y };
             residual + drop.apply(y)
@@ -206,13 +208,13 @@ fn plain<L: Dense>(layer: &L, x: Tensor<3>) -> Tensor<3> {
     module::linear(x, matrix.transpose(), bias)
 }
 
-/// Runs on the CPU engine: one fused kernel at inference.
+/// Runs on the CPU engine: one fused kernel at inference. What has a factor or a residual has no activation.
 fn multiply<L: Dense>(
     layer: &L,
     x: Tensor<3>,
     scale: Option<Tensor<1>>,
     residual: Option<Tensor<3>>,
-    clamp: Clamp,
+    act: Act,
 ) -> Tensor<3> {
     let [n, t, inputs] = x.dims();
     let (matrix, bias) = (layer.matrix(), layer.offset());
@@ -221,8 +223,8 @@ fn multiply<L: Dense>(
         return Tensor::zeros([n, t, outputs], &x.device());
     }
     if x.device().is_autodiff() {
-        let y = fast::linear(x.reshape([n * t, inputs]), matrix, bias, clamp);
-        let y = y.reshape([n, t, outputs]);
+        let y = fast::linear(x.reshape([n * t, inputs]), matrix, bias, act.clamp());
+        let y = act.finish(y).reshape([n, t, outputs]);
         return match (scale, residual) {
             (Some(scale), residual) => weigh(y, scale, residual),
             (None, Some(residual)) => y + residual,
@@ -233,23 +235,15 @@ fn multiply<L: Dense>(
     let fold = match (scale, bias) {
         (None, None) => Fold::Nothing,
         (None, Some(bias)) => Fold::Bias(bias),
-        (Some(scale), None) => Fold::Norm(identity(scale)),
-        (Some(scale), Some(bias)) => Fold::BiasNorm(bias, identity(scale)),
+        (Some(scale), Some(bias)) => Fold::BiasScale(bias, scale),
+        (Some(scale), None) => Fold::BiasScale(scale.zeros_like(), scale),
     };
     let geometry = ConvGeometry { kernel: [1; 2], stride: [1; 2], pad: [0; 4], groups: 1 };
     let residual = residual.map(|r| r.reshape([1, 1, n * t, outputs]));
     let weight = matrix.reshape([outputs, inputs, 1, 1]);
     let x = x.reshape([1, 1, n * t, inputs]);
-    let y = fast::conv_folded(x, weight, fold, residual, 0.0, geometry, clamp, layer.slot());
+    let y = fast::conv_folded(x, weight, fold, residual, 0.0, geometry, act.end(), layer.slot());
     y.reshape([n, t, outputs])
-}
-
-/// A BatchNorm that only scales: shift 0, mean 0, variance 1.
-fn identity(scale: Tensor<1>) -> [Tensor<1>; 4] {
-    let zeros = scale.zeros_like().inner_or_self();
-    let ones = zeros.ones_like();
-    let (shift, mean) = (zeros.clone(), zeros);
-    [scale, shift, mean, ones]
 }
 
 /// Multiplies each channel by its factor and adds `residual`, in one pass.
