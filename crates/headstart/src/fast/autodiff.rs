@@ -17,7 +17,7 @@ use super::{
 };
 
 /// Splits an optional operand; an absent one gets an untracked stand-in node.
-fn optional<B: Backend, C: CheckpointStrategy>(
+pub(super) fn optional<B: Backend, C: CheckpointStrategy>(
     operand: Maybe<Autodiff<B, C>>,
     stand_in: &FloatTensor<B>,
 ) -> (Maybe<B>, NodeGuard) {

@@ -17,7 +17,8 @@ use super::{Act, AdamW, ConvGeometry, End, FastOps, Folded, Maybe, NormPlan, Poo
 /// Weights folded with BatchNorm and packed for the kernels, kept as long as their sources live.
 ///
 /// The slot holds on to the buffers it was made from. Whoever changes a shared buffer gets a copy, so
-/// a weight that has changed since is another buffer, and the slot is made anew.
+/// a weight that has changed since is another buffer, and the slot is made anew. Vectors beside the weight may be made for
+/// each call: they are compared by value.
 #[derive(Clone, Debug, Default)]
 pub struct PackedSlot(Arc<Mutex<Option<Packed>>>);
 
@@ -51,11 +52,10 @@ impl PackedSlot {
         if let Some(packed) = slot.as_ref() {
             let same = packed.sources.len() == sources.len()
                 && packed.geometry == geometry
-                && packed
-                    .sources
-                    .iter()
-                    .zip(&sources)
-                    .all(|(a, b)| Arc::ptr_eq(&a.data_arc(), &b.data_arc()));
+                && packed.sources.iter().zip(&sources).enumerate().all(|(i, (a, b))| {
+                    let vector = i > 0;
+                    Arc::ptr_eq(&a.data_arc(), &b.data_arc()) || vector && slice(a) == slice(b)
+                });
             if same {
                 return Arc::clone(&packed.weights);
             }

@@ -2,10 +2,11 @@
 //!
 //! Each operation exists three times: in `flex.rs`, where tensors are slices and the kernels run (gradients in
 //! `flex_grads.rs`); in `autodiff.rs`, where a tracked call records a step that calls the backward kernels; and here
-//! as a plain function on [`Tensor`], which is what `models/layers/` calls. `tokens.rs`, `gate.rs`, `half.rs` and
+//! as a plain function on [`Tensor`], which is what `models/layers/` calls. `tokens.rs`, `attention.rs`, `gate.rs`, `half.rs` and
 //! `fork.rs` hold all three for what they add. Feature maps are `[N, H, W, C]` and contiguous; convolution,
 //! normalisation and pooling take them in f32 or bf16 (`real.rs`). Devices other than the CPU never come here.
 
+mod attention;
 mod autodiff;
 mod capture;
 mod flex;
@@ -25,6 +26,7 @@ use burn::backend::tensor::FloatTensor;
 #[allow(unused_imports)]
 use burn::backend::{Autodiff, Backend, Dispatch, ExtensionType, Flex, backend_extension};
 
+pub use attention::{APART, AttentionPlan, Windows, attention};
 pub(crate) use capture::listening;
 pub use capture::{Capture, capture};
 pub use flex::PackedSlot;
@@ -34,7 +36,7 @@ pub use half::half;
 pub use headstart_kernels::optim::{AdamW, Sgd};
 pub use headstart_kernels::{Act as Clamp, Curve, End};
 pub use plan::{Plan, Precision};
-pub use tokens::{AttentionPlan, attention, curve, layer_norm};
+pub use tokens::{curve, layer_norm};
 
 use grads::{FastGrads, NormGrads, NormGradsWanted, SavedNorm};
 use headstart_kernels::conv::ConvShape;

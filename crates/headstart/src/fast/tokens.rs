@@ -1,4 +1,4 @@
-//! The operations that transformers and their descendants add: LayerNorm, attention, smooth activations.
+//! The operations that transformers and their descendants add: LayerNorm and smooth activations.
 //!
 //! One trait as in `mod.rs`, with its two implementations here: on slices, and with gradients. All act on
 //! the last axis of a contiguous tensor, so a map `[N, H, W, C]` and tokens `[N, T, C]` are the same to them.
@@ -11,7 +11,6 @@ use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
 use burn::backend::flex::FlexTensor;
 use burn::backend::tensor::FloatTensor;
 use burn::backend::{Autodiff, Backend, Dispatch, Flex, backend_extension};
-use headstart_kernels::attention::{self, AttentionShape};
 use headstart_kernels::layer_norm::{self, LayerNormGrads};
 use headstart_kernels::{Curve, buffer, curve};
 
@@ -28,9 +27,6 @@ pub(crate) trait TokenOps: Backend {
         eps: f32,
     ) -> FloatTensor<Self>;
 
-    /// Self-attention on `[N, T, 3C]`, queries, keys and values side by side.
-    fn fast_attention(qkv: FloatTensor<Self>, plan: AttentionPlan) -> FloatTensor<Self>;
-
     /// A smooth activation; writes over `x` where nobody else holds it.
     fn fast_curve(x: FloatTensor<Self>, curve: Curve) -> FloatTensor<Self>;
 }
@@ -43,23 +39,7 @@ pub(crate) trait TokenGrads: Backend {
         dy: FloatTensor<Self>,
         want_dx: bool,
     ) -> (Option<FloatTensor<Self>>, FloatTensor<Self>, FloatTensor<Self>);
-    fn attention_backward(
-        qkv: FloatTensor<Self>,
-        plan: AttentionPlan,
-        dy: FloatTensor<Self>,
-    ) -> FloatTensor<Self>;
     fn curve_backward(x: FloatTensor<Self>, curve: Curve, dy: FloatTensor<Self>) -> FloatTensor<Self>;
-}
-
-/// The fixed numbers of a self-attention.
-#[derive(Clone, Copy, Debug)]
-pub struct AttentionPlan {
-    /// Heads, side by side in the channels.
-    pub heads: usize,
-    /// Factor of the logits.
-    pub scale: f32,
-    /// Whether a token sees none after it.
-    pub causal: bool,
 }
 
 /// What a LayerNorm keeps for its backward pass.
@@ -68,11 +48,6 @@ pub(crate) struct SavedLayerNorm<B: Backend> {
     x: FloatTensor<B>,
     scale: FloatTensor<B>,
     eps: f32,
-}
-
-fn attention_shape(qkv: &FlexTensor, plan: AttentionPlan) -> AttentionShape {
-    let (d, AttentionPlan { heads, causal, .. }) = (dims(qkv), plan);
-    AttentionShape { n: d[0], tokens: d[1], heads, dim: d[2] / 3 / heads, causal }
 }
 
 /// Applies `f` to the values of `x`, in place if nobody else holds them and they are all of the buffer.
@@ -104,14 +79,6 @@ impl TokenOps for Flex {
         wrap(y, &dims(&x))
     }
 
-    fn fast_attention(qkv: FloatTensor<Self>, plan: AttentionPlan) -> FloatTensor<Self> {
-        let qkv = dense(qkv);
-        let shape = attention_shape(&qkv, plan);
-        let mut y = buffer(shape.y_len());
-        attention::forward(&shape, plan.scale, slice(&qkv), &mut y);
-        wrap(y, &[shape.n, shape.tokens, shape.heads * shape.dim])
-    }
-
     fn fast_curve(x: FloatTensor<Self>, curve: Curve) -> FloatTensor<Self> {
         if x.is_unique() {
             return over(x, |values| curve::forward(curve, values));
@@ -139,13 +106,6 @@ impl TokenGrads for Flex {
         (dx.map(|dx| wrap(dx, &dims(&x))), wrap(dgamma, &[c]), wrap(dbeta, &[c]))
     }
 
-    fn attention_backward(qkv: FlexTensor, plan: AttentionPlan, dy: FlexTensor) -> FlexTensor {
-        let (qkv, dy) = (dense(qkv), dense(dy));
-        let mut dqkv = buffer(slice(&qkv).len());
-        attention::backward(&attention_shape(&qkv, plan), plan.scale, slice(&qkv), slice(&dy), &mut dqkv);
-        wrap(dqkv, &dims(&qkv))
-    }
-
     fn curve_backward(x: FlexTensor, curve: Curve, dy: FlexTensor) -> FlexTensor {
         let x = dense(x);
         over(dy, |dy| curve::backward(curve, slice(&x), dy))
@@ -167,19 +127,6 @@ impl<B: TokenGrads> Backward<B, 3> for LayerNormStep {
                 grads.register::<B>(node.id, grad);
             }
         }
-    }
-}
-
-#[derive(Debug)]
-struct AttentionStep;
-
-impl<B: TokenGrads> Backward<B, 1> for AttentionStep {
-    type State = (FloatTensor<B>, AttentionPlan);
-
-    fn backward(self, ops: Ops<Self::State, 1>, grads: &mut Gradients, _: &mut Checkpointer) {
-        let dy = grads.consume::<B>(&ops.node);
-        let ([Some(node)], (qkv, plan)) = (ops.parents, ops.state) else { return };
-        grads.register::<B>(node.id, B::attention_backward(qkv, plan, dy));
     }
 }
 
@@ -213,15 +160,6 @@ impl<B: TokenOps + TokenGrads, C: CheckpointStrategy> TokenOps for Autodiff<B, C
         }
     }
 
-    fn fast_attention(qkv: FloatTensor<Self>, plan: AttentionPlan) -> FloatTensor<Self> {
-        let (qkv, node) = qkv.into_parts();
-        let y = B::fast_attention(qkv.clone(), plan);
-        match AttentionStep.prepare::<C>([node]).compute_bound().stateful() {
-            OpsKind::Tracked(prep) => prep.finish((qkv, plan), y),
-            OpsKind::UnTracked(prep) => prep.finish(y),
-        }
-    }
-
     fn fast_curve(x: FloatTensor<Self>, curve: Curve) -> FloatTensor<Self> {
         let (x, node) = x.into_parts();
         match CurveStep.prepare::<C>([node]).compute_bound().stateful() {
@@ -242,11 +180,6 @@ pub fn layer_norm<const D: usize>(x: Tensor<D>, scale: Tensor<1>, shift: Tensor<
         shift.into_dispatch(),
         eps,
     ))
-}
-
-/// Attends: `[N, T, 3C]`, queries, keys and values side by side, to `[N, T, C]`.
-pub fn attention(qkv: Tensor<3>, plan: AttentionPlan) -> Tensor<3> {
-    Tensor::from_dispatch(Dispatch::fast_attention(qkv.into_dispatch(), plan))
 }
 
 /// Applies a smooth activation.

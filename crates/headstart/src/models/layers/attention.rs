@@ -50,8 +50,8 @@ impl Attention {
             if macs::add(2 * n * t * t * width) {
                 Tensor::zeros([n, t, width], (&qkv.device(), qkv.dtype()))
             } else if fast {
-                let (heads, causal) = (self.heads, self.causal);
-                fast::attention(qkv, AttentionPlan { heads, scale: factor as f32, causal })
+                let plan = AttentionPlan::new(width, self.heads);
+                fast::attention(qkv, None, None, AttentionPlan { causal: self.causal, ..plan })
             } else {
                 reference(qkv, self.heads, factor, self.causal)
             }

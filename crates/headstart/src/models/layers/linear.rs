@@ -86,8 +86,10 @@ impl Linear {
         let ([n, inputs], outputs) = (x.dims(), self.weight.val().dims()[0]);
         let added = self.low_rank(x.clone());
         if is_cpu(&x.device()) {
-            let multiplied =
-                |act| multiply(self, x.reshape([1, n, inputs]), None, None, act).reshape([n, outputs]);
+            let multiplied = |act| {
+                multiply(self, self.offset(), x.reshape([1, n, inputs]), None, None, act)
+                    .reshape([n, outputs])
+            };
             return match added {
                 None => multiplied(act),
                 Some(added) => act.fast(multiplied(Act::None) + added),
@@ -123,14 +125,19 @@ pub trait Dense: Module {
 
     /// Multiplies each token, adds the bias, applies `act`.
     fn tokens(&self, x: Tokens, act: Act) -> Tokens {
+        self.tokens_plus(x, self.offset(), act)
+    }
+
+    /// Multiplies each token, adds `bias` instead of the layer's own, applies `act`.
+    fn tokens_plus(&self, x: Tokens, bias: Option<Tensor<1>>, act: Act) -> Tokens {
         let fast = x.is_fast();
         x.apply(|x| {
             let added = self.added(&x);
             match (fast, added) {
-                (true, None) => multiply(self, x, None, None, act),
-                (true, Some(added)) => act.fast(multiply(self, x, None, None, Act::None) + added),
+                (true, None) => multiply(self, bias, x, None, None, act),
+                (true, Some(added)) => act.fast(multiply(self, bias, x, None, None, Act::None) + added),
                 (false, added) => {
-                    let y = plain(self, x);
+                    let y = plain(self, bias, x);
                     act.reference(if let Some(added) = added { y + added } else { y })
                 }
             }
@@ -146,9 +153,10 @@ pub trait Dense: Module {
             let x = x.into_tensor();
             let added = self.added(&x);
             if fast && added.is_none() && !drop.drops(&x.device()) {
-                return multiply(self, x, scale, Some(residual), Act::None);
+                return multiply(self, self.offset(), x, scale, Some(residual), Act::None);
             }
-            let y = if fast { multiply(self, x, None, None, Act::None) } else { plain(self, x) };
+            let bias = self.offset();
+            let y = if fast { multiply(self, bias, x, None, None, Act::None) } else { plain(self, bias, x) };
             let y = if let Some(added) = added { y + added } else { y };
             let y = if let Some(scale) = scale { y.clone() * scale.like(&y).unsqueeze() } else { y };
             residual + drop.apply(y)
@@ -203,21 +211,22 @@ impl Dense for Conv2d {
 }
 
 /// Runs with Burn's operations, in the format of `x`.
-fn plain<L: Dense>(layer: &L, x: Tensor<3>) -> Tensor<3> {
-    let (matrix, bias) = (layer.matrix().like(&x), layer.offset().map(|b| b.like(&x)));
+fn plain<L: Dense>(layer: &L, bias: Option<Tensor<1>>, x: Tensor<3>) -> Tensor<3> {
+    let (matrix, bias) = (layer.matrix().like(&x), bias.map(|b| b.like(&x)));
     module::linear(x, matrix.transpose(), bias)
 }
 
 /// Runs on the CPU engine: one fused kernel at inference. What has a factor or a residual has no activation.
 fn multiply<L: Dense>(
     layer: &L,
+    bias: Option<Tensor<1>>,
     x: Tensor<3>,
     scale: Option<Tensor<1>>,
     residual: Option<Tensor<3>>,
     act: Act,
 ) -> Tensor<3> {
     let [n, t, inputs] = x.dims();
-    let (matrix, bias) = (layer.matrix(), layer.offset());
+    let matrix = layer.matrix();
     let outputs = matrix.dims()[0];
     if macs::add(n * t * inputs * outputs) {
         return Tensor::zeros([n, t, outputs], &x.device());

@@ -9,7 +9,9 @@ use burn::module::{Module, Param};
 use burn::tensor::{Device, Int, TensorData, activation};
 
 use super::{Act, Format, Linear, Linears};
+use crate::fast::{self, AttentionPlan};
 use crate::models::macs;
+use crate::models::map::is_cpu;
 
 /// The bias of each head by distance: from a table, or from a network.
 #[derive(Module, Debug)]
@@ -70,6 +72,10 @@ pub fn attend_by_head(qkv: Tensor<3>, bias: Tensor<3>) -> Tensor<3> {
     let width = c3 / 3;
     if macs::add(2 * n * t * t * width) {
         return Tensor::zeros([n, t, width], (&qkv.device(), qkv.dtype()));
+    }
+    if is_cpu(&qkv.device()) {
+        let plan = AttentionPlan { by_head: true, ..AttentionPlan::new(width, heads) };
+        return fast::attention(qkv, Some(bias), None, plan);
     }
     let (format, qkv) = (qkv.dtype(), qkv.wide());
     let split = qkv.reshape([n, t, heads, 3, width / heads]).permute([3, 0, 2, 1, 4]);

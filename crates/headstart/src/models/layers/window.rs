@@ -1,4 +1,6 @@
-//! Attention inside windows of a map, with Burn's operations around the linear layers.
+//! Attention inside windows of a map.
+
+use std::sync::Arc;
 
 use burn::Tensor;
 use burn::module::{Module, Param};
@@ -6,6 +8,7 @@ use burn::tensor::{Device, TensorData, activation};
 
 use super::rel_pos::{distances, pairs};
 use super::{Act, Dense, Format, Linear, Linears, Map, Tokens};
+use crate::fast::{self, APART, AttentionPlan, Windows};
 use crate::models::macs;
 
 /// Cosine attention in windows with a bias by distance: Liu et al., "Swin Transformer V2", 2022.
@@ -51,56 +54,80 @@ impl WindowAttention {
         let side = [window.min(h), window.min(w)];
         let offset = |size: usize| if shifts && size > window { window / 2 } else { 0 };
         let shift = [offset(h), offset(w)];
-        let padded = [h.next_multiple_of(side[0]), w.next_multiple_of(side[1])];
-        let x = x.over_nhwc(|x| pad(roll(roll(x, 1, shift[0]), 2, shift[1]), padded[0], padded[1]));
-
-        let bias = Tensor::cat(vec![self.q_bias.val(), self.q_bias.val().zeros_like(), self.v_bias.val()], 0);
-        let qkv = self.qkv.tokens(Tokens::from_map(x), Act::None).apply(|qkv| {
-            let bias = bias.like(&qkv);
-            qkv + bias.unsqueeze()
-        });
-        let y = qkv.into_map().over_nhwc(|qkv| {
-            let (rows, columns, t) = (padded[0] / side[0], padded[1] / side[1], side[0] * side[1]);
-            let windows =
-                qkv.reshape([n, rows, side[0], columns, side[1], 3 * c]).permute([0, 1, 3, 2, 4, 5]);
-            let windows = windows.reshape([n * rows * columns, t, 3 * c]);
-            let mask = shift.iter().any(|s| *s > 0).then(|| mask(padded, side, shift, &windows.device()));
-            let y = self.attend(windows, side, mask).reshape([n, rows, columns, side[0], side[1], c]);
-            y.permute([0, 1, 3, 2, 4, 5]).reshape([n, padded[0], padded[1], c])
-        });
-        let y = self.proj.tokens(Tokens::from_map(y), Act::None).into_map();
-        y.over_nhwc(|y| {
+        let [rows, columns] = [h.next_multiple_of(side[0]), w.next_multiple_of(side[1])];
+        // The kernel reads shifted windows from where they lie, unless zeros come between.
+        let moves = !x.is_fast() || [rows, columns] != [h, w];
+        let move_back = |y: Tensor<4>| {
             let y = y.narrow(1, 0, h).narrow(2, 0, w);
             roll(roll(y, 1, (h - shift[0]) % h), 2, (w - shift[1]) % w)
-        })
+        };
+        let x = if moves {
+            x.over_nhwc(|x| pad(roll(roll(x, 1, shift[0]), 2, shift[1]), rows, columns))
+        } else {
+            x
+        };
+        let bias = Tensor::cat(vec![self.q_bias.val(), self.q_bias.val().zeros_like(), self.v_bias.val()], 0);
+        let qkv = self.qkv.tokens_plus(Tokens::from_map(x), Some(bias), Act::None);
+        let grid = WindowGrid { size: [rows, columns], side, shift };
+        let fast = qkv.is_fast();
+        let y = qkv.apply(|qkv| {
+            if macs::add(2 * n * rows * columns * side[0] * side[1] * c) {
+                self.bias(side);
+                return Tensor::zeros([n, rows * columns, c], (&qkv.device(), qkv.dtype()));
+            }
+            if fast { self.attend(qkv, &grid, moves) } else { self.reference(qkv, &grid) }
+        });
+        let y = self.proj.tokens(y, Act::None).into_map();
+        if moves { y.over_nhwc(move_back) } else { y }
     }
 
-    /// `[windows, T, 3C]` to `[windows, T, C]`.
-    fn attend(&self, qkv: Tensor<3>, side: [usize; 2], mask: Option<Tensor<3>>) -> Tensor<3> {
-        let [b, t, c3] = qkv.dims();
-        let heads = self.heads;
-        if macs::add(2 * b * t * t * c3 / 3) {
-            self.bias(side);
-            return Tensor::zeros([b, t, c3 / 3], &qkv.device());
-        }
+    /// A hundredfold at most.
+    fn scales(&self) -> Tensor<1> {
+        self.logit_scale.val().clamp_max(100_f64.ln()).exp().reshape([self.heads])
+    }
+
+    /// Attends with the CPU engine: `[N, H·W, 3C]` to `[N, H·W, C]`.
+    fn attend(&self, qkv: Tensor<3>, grid: &WindowGrid, moved: bool) -> Tensor<3> {
+        let windows = Windows::new(grid.cells(!moved), grid.regions());
+        let plan = AttentionPlan {
+            heads: self.heads,
+            scale: 1.0,
+            causal: false,
+            by_head: false,
+            cosine: true,
+            windows: Some((grid.count(), Arc::new(windows))),
+        };
+        fast::attention(qkv, Some(self.bias(grid.side)), Some(self.scales()), plan)
+    }
+
+    /// The same with Burn's operations, on maps that have been moved.
+    fn reference(&self, qkv: Tensor<3>, grid: &WindowGrid) -> Tensor<3> {
+        let ([n, cells, c3], heads) = (qkv.dims(), self.heads);
         let (format, qkv) = (qkv.dtype(), qkv.wide());
-        let split = qkv.reshape([b, t, 3, heads, c3 / 3 / heads]).permute([2, 0, 3, 1, 4]);
+        let ([rows, columns], side) = (grid.windows(), grid.side);
+        let (windows, t, d) = (rows * columns, side[0] * side[1], c3 / 3 / heads);
+        let split = qkv.reshape([n, rows, side[0], columns, side[1], 3 * heads * d]);
+        let split = split.permute([0, 1, 3, 2, 4, 5]).reshape([n * windows, t, 3, heads, d]);
+        let split = split.permute([2, 0, 3, 1, 4]);
         let part = |i: usize| split.clone().narrow(0, i, 1).squeeze_dim::<4>(0); // [windows, heads, T, d]
         let direction = |x: Tensor<4>| {
             let length = x.clone().square().sum_dim(3).sqrt().clamp_min(1e-12);
             x / length
         };
-        // A hundredfold at most.
-        let scale = self.logit_scale.val().clamp_max(100_f64.ln()).exp();
         let logits = direction(part(0)).matmul(direction(part(1)).swap_dims(2, 3));
-        let mut logits = logits * scale.unsqueeze() + self.bias(side).unsqueeze();
-        if let Some(mask) = mask {
-            let [windows, ..] = mask.dims();
-            let apart = logits.reshape([b / windows, windows, heads, t, t]);
-            logits = (apart + mask.reshape([1, windows, 1, t, t])).reshape([b, heads, t, t]);
+        let scales = self.scales().reshape([1, heads, 1, 1]);
+        let mut logits = logits * scales + self.bias(side).unsqueeze();
+        if let Some(regions) = grid.regions() {
+            let regions = TensorData::new(regions, [1, windows, 1, t]);
+            let regions = Tensor::<4>::from_data(regions, &logits.device());
+            let own = regions.clone().swap_dims(2, 3).expand([1, windows, t, t]);
+            let apart = own.not_equal(regions.expand([1, windows, t, t])).float() * APART;
+            let all = logits.reshape([n, windows, heads, t, t]) + apart.unsqueeze_dim::<5>(2);
+            logits = all.reshape([n * windows, heads, t, t]);
         }
         let y = activation::softmax(logits, 3).matmul(part(2));
-        y.permute([0, 2, 1, 3]).reshape([b, t, c3 / 3]).cast(format)
+        let y = y.permute([0, 2, 1, 3]).reshape([n, rows, columns, side[0], side[1], heads * d]);
+        y.permute([0, 1, 3, 2, 4, 5]).reshape([n, cells, heads * d]).cast(format)
     }
 
     /// The bias of each pair of cells, `[heads, T, T]`.
@@ -113,7 +140,7 @@ impl WindowAttention {
         let table = distances(grid, scaled, &self.logit_scale.val().device());
         let (first, second) = &self.cpb_mlp;
         let table = second.forward(first.forward(table, Act::Relu), Act::None);
-        activation::sigmoid(pairs(table, grid)) * 16.0
+        pairs(activation::sigmoid(table) * 16.0, grid)
     }
 }
 
@@ -135,22 +162,52 @@ fn roll(x: Tensor<4>, axis: usize, by: usize) -> Tensor<4> {
     Tensor::cat(vec![x.clone().narrow(axis, by, len - by), x.narrow(axis, 0, by)], axis)
 }
 
-/// After a shift some windows hold cells from opposite ends of the map, which must not attend to each other.
-fn mask(padded: [usize; 2], side: [usize; 2], shift: [usize; 2], device: &Device) -> Tensor<3> {
-    let region = |at: usize, axis: usize| {
-        let size = padded[axis];
-        usize::from(at + side[axis] >= size) + usize::from(shift[axis] > 0 && at + shift[axis] >= size)
-    };
-    let (rows, columns, t) = (padded[0] / side[0], padded[1] / side[1], side[0] * side[1]);
-    let mut values = Vec::with_capacity(rows * columns * t * t);
-    for window in 0..rows * columns {
-        let of = |cell: usize| {
-            let y = window / columns * side[0] + cell / side[1];
-            let x = window % columns * side[1] + cell % side[1];
-            (region(y, 0), region(x, 1))
-        };
-        let pairs = (0..t * t).map(|i| if of(i / t) == of(i % t) { 0.0_f32 } else { -100.0 });
-        values.extend(pairs);
+/// How a map is cut into windows after its shift.
+struct WindowGrid {
+    /// Rows and columns of the map, whole windows.
+    size: [usize; 2],
+    /// Rows and columns of a window.
+    side: [usize; 2],
+    /// Cells by which the map moves up and to the left.
+    shift: [usize; 2],
+}
+
+impl WindowGrid {
+    /// Rows and columns of windows.
+    fn windows(&self) -> [usize; 2] {
+        [self.size[0] / self.side[0], self.size[1] / self.side[1]]
     }
-    Tensor::from_data(TensorData::new(values, [rows * columns, t, t]), device)
+
+    fn count(&self) -> usize {
+        self.windows().iter().product()
+    }
+
+    /// Rows and columns of the cells of each window in turn, in the moved map.
+    fn places(&self) -> impl Iterator<Item = [usize; 2]> + use<'_> {
+        let ([rows, columns], [height, width]) = (self.windows(), self.side);
+        (0..rows * columns).flat_map(move |window| {
+            let (y, x) = (window / columns * height, window % columns * width);
+            (0..height * width).map(move |cell| [y + cell / width, x + cell % width])
+        })
+    }
+
+    /// Where the cells lie in the map: in that before its shift, or in the moved one.
+    fn cells(&self, before: bool) -> Vec<u32> {
+        let [h, w] = self.size;
+        let [down, across] = if before { self.shift } else { [0; 2] };
+        self.places().map(|[y, x]| ((y + down) % h * w + (x + across) % w) as u32).collect()
+    }
+
+    /// After a shift some windows hold cells from opposite ends of the map, which must not attend to each other: the
+    /// number of each cell's region, if there are several.
+    fn regions(&self) -> Option<Vec<f32>> {
+        if self.shift == [0; 2] {
+            return None;
+        }
+        let region = |at: usize, axis: usize| {
+            let (size, shift) = (self.size[axis], self.shift[axis]);
+            usize::from(at + self.side[axis] >= size) + usize::from(shift > 0 && at + shift >= size)
+        };
+        Some(self.places().map(|[y, x]| (region(y, 0) * 3 + region(x, 1)) as f32).collect())
+    }
 }
