@@ -120,12 +120,22 @@ fn at_any_thread_count() {
         [dx, dgamma, dbeta].concat()
     });
     same("attention", || {
-        let shape = attention::AttentionShape { n: 3, tokens: 50, heads: 5, dim: 20, causal: false };
+        let shape = attention::AttentionShape {
+            windows: 2,
+            cosine: true,
+            ..attention::AttentionShape::plain(11, 20, 5, 12)
+        };
+        let windows = attention::Windows::new((0..40).collect(), None);
         let qkv = values(3 * shape.y_len(), 5);
+        let bias = values(5 * 20 * 20, 6);
+        let logits = attention::Logits { scales: &[0.2; 5], bias: Some(&bias), windows: Some(&windows) };
         let (mut y, mut dqkv) = (vec![0.0; shape.y_len()], vec![0.0; qkv.len()]);
-        attention::forward(&shape, 0.2, &qkv, &mut y);
-        attention::backward(&shape, 0.2, &qkv, &dy[..y.len()], &mut dqkv);
-        [y, dqkv].concat()
+        let (mut dbias, mut dscales) = (vec![0.0; bias.len()], vec![0.0; 5]);
+        attention::forward(&shape, &logits, &qkv, &mut y);
+        let grads =
+            attention::AttentionGrads { qkv: &mut dqkv, bias: Some(&mut dbias), scales: Some(&mut dscales) };
+        attention::backward(&shape, &logits, &qkv, &dy[..y.len()], grads);
+        [y, dqkv, dbias, dscales].concat()
     });
     same("gate gradient", || {
         let mut dgate = vec![0.0; 16 * c];
