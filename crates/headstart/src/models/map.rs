@@ -96,9 +96,9 @@ impl Map {
         self.channels_last
     }
 
-    /// Cuts the batch into parts of `size` pictures, the last one of what is left.
-    pub(super) fn parts(self, size: usize) -> Vec<Map> {
-        self.x.split(size, 0).into_iter().map(|x| Map { x, channels_last: self.channels_last }).collect()
+    /// Takes the pictures of the batch apart.
+    pub(super) fn pictures(self) -> Vec<Map> {
+        self.x.split(1, 0).into_iter().map(|x| Map { x, channels_last: self.channels_last }).collect()
     }
 
     /// Returns the tensor in whatever layout it has, for gradients and caches.

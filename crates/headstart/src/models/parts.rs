@@ -1,16 +1,13 @@
-//! Running the first groups on a few pictures at a time.
+//! Running the first groups on one picture at a time.
 //!
 //! Early maps are large: those of 16 pictures push each other out of the last cache before the next layer reads them.
-//! A few pictures at a time stay there, until the maps are small and many pictures pay better again.
+//! Those of one stay there, until the maps are small and many pictures pay better again.
 
 use std::ops::Range;
 
 use super::layers::Map;
 use super::{Flow, Network, Tap};
 use crate::fast;
-
-/// Pictures at a time; four of 112 × 112 × 96 are 19 MB.
-const PART: usize = 4;
 
 /// Pixels from which a map counts as large: those of the stem and the first stage at the usual sizes.
 const LARGE: usize = 48 * 48;
@@ -23,7 +20,7 @@ pub(super) fn run(network: &Network, range: &Range<usize>, x: Flow) -> (usize, F
     };
     let mut end = range.end.min(network.groups().len() - 1);
     let mut parts = Vec::new();
-    for part in x.parts(PART) {
+    for part in x.pictures() {
         let mut flow = Flow::Map(part);
         for index in range.start..end {
             if !matches!(&flow, Flow::Map(map) if is_large(map)) {
@@ -41,7 +38,7 @@ pub(super) fn run(network: &Network, range: &Range<usize>, x: Flow) -> (usize, F
 fn pays(map: &Map) -> bool {
     map.is_fast()
         && !map.raw().device().is_autodiff()
-        && map.dims()[0] > PART
+        && map.dims()[0] > 1
         && is_large(map)
         && !fast::listening()
 }
