@@ -41,9 +41,9 @@ def densenet(name):
     return name, net, 3.0, (1, 3, 65, 97), "denseblock2", "features.denseblock2"
 
 
-def coatnet(name, size=224):
+def coatnet(name, size=(224, 224)):
     net = timm.create_model(name, num_classes=CLASSES, img_size=size)
-    return name, net, 3.0, (1, 3, size, size), "stages.1", "stages.1"
+    return name, net, 3.0, (1, 3, *size), "stages.1", "stages.1"
 
 
 def convnext(name):
@@ -90,7 +90,7 @@ def committed():
     yield regnet("regnety_004")
     # The table of distances as it is, and a network of them on another map.
     yield coatnet("coatnet_nano_rw_224")
-    yield coatnet("coatnet_rmlp_nano_rw_224", 96)
+    yield coatnet("coatnet_rmlp_nano_rw_224", (96, 96))
     yield densenet("densenet121")
 
 
@@ -119,8 +119,10 @@ def on_demand():
     vits |= {"vit_large_patch14_clip_quickgelu_224": (224, 224)}
     for size in ("002", "006", "008", "008_tv", "016", "032", "040", "064", "080", "080_tv"):
         yield f"regnety_{size}", lambda size=size: regnet(f"regnety_{size}")
-    for name in ("0_rw", "1_rw", "rmlp_1_rw", "rmlp_1_rw2", "rmlp_2_rw"):
+    for name in ("0_rw", "1_rw", "2_rw", "rmlp_1_rw2", "rmlp_2_rw"):
         yield f"coatnet_{name}_224", lambda name=name: coatnet(f"coatnet_{name}_224")
+    # Where it pools, it takes odd maps.
+    yield "coatnet_rmlp_1_rw_224", lambda: coatnet("coatnet_rmlp_1_rw_224", (72, 104))
     for depth in (161, 169, 201):
         yield f"densenet{depth}", lambda depth=depth: densenet(f"densenet{depth}")
     yield "resnet101_clip", lambda: clip_resnet("resnet101_clip")

@@ -284,7 +284,7 @@ pub fn timm_config(network: &Network, classes: &[String], input: &InputSpec) -> 
             "tag": "headstart",
             "custom_load": false,
             "input_size": [options.in_chans, input.size, input.size],
-            "fixed_input_size": false,
+            "fixed_input_size": network.fixed_size(),
             "interpolation": input.filter.name(),
             "crop_pct": input.crop_pct,
             "crop_mode": "center",

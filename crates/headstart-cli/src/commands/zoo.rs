@@ -7,6 +7,7 @@ use burn::tensor::Device;
 use headstart::bench::Bench;
 use headstart::error::Result;
 use headstart::fast::Precision;
+use headstart::machine::Machine;
 use headstart::models::{self, spec::Row};
 
 use crate::args::Models;
@@ -23,9 +24,11 @@ pub fn markdown(a: &Models) -> Result<ExitCode> {
     );
     println!("one picture of the given side; licences are those of the published weights.\n");
     if a.measure {
+        let Machine { cpu, cores, .. } = Machine::here();
         println!(
-            "Pictures per second: f32 inference here in batches of {BATCH}, the median of {RUNS} runs after one that does not count.\n"
+            "Pictures per second: f32 inference in batches of {BATCH} on {cores} cores of {cpu}, the median of {RUNS} runs"
         );
+        println!("after one that does not count.\n");
     }
     let (title, rule) = if a.measure { (" pictures/s |", "---:|") } else { ("", "") };
     println!(

@@ -175,6 +175,7 @@ impl Family for ClipResNet {
         ),
     ];
     const CLASSIFIER: &'static str = "head.proj";
+    const FIXED_SIZE: bool = true;
 
     fn new(variant: &Variant<Args>, options: &ModelOptions, device: &Device) -> Self {
         let eps = options.bn_eps.unwrap_or(1e-5);

@@ -8,12 +8,13 @@
 //! | coatnet_nano_rw_224    | 15 141 244 |
 //! | coatnet_0_rw_224       | 27 435 562 |
 //! | coatnet_1_rw_224       | 41 721 502 |
+//! | coatnet_2_rw_224       | 73 868 400 |
 //! | coatnet_rmlp_nano_rw_224 | 15 145 116 |
 //! | coatnet_rmlp_1_rw_224  | 41 691 982 |
 //! | coatnet_rmlp_1_rw2_224 | 41 724 622 |
 //! | coatnet_rmlp_2_rw_224  | 73 881 264 |
 //!
-//! Pictures of other sizes work: the table is resampled, and a stage leaves out an odd last row or column.
+//! Pictures of other sizes work: the table is resampled, and a stage that averages leaves out an odd last row or column.
 
 mod rows;
 
@@ -31,7 +32,6 @@ use rows::{Args, Position, Shrink};
 
 /// Channels of a head.
 const HEAD: usize = 32;
-const BN_EPS: f64 = 1e-5;
 const LN_EPS: f64 = 1e-6;
 /// The map's side at 224 pixels, by stage.
 const SIDES: [usize; 4] = [56, 28, 14, 7];
@@ -88,9 +88,9 @@ struct MbConv {
 }
 
 impl MbConv {
-    fn new(c_in: usize, c_out: usize, first: bool, args: &'static Args, device: &Device) -> Self {
+    fn new(c_in: usize, c_out: usize, first: bool, args: &'static Args, eps: f64, device: &Device) -> Self {
         let inner = 4 * c_in;
-        let bn = |channels| BatchNorm::new(channels, BN_EPS, device);
+        let bn = |channels| BatchNorm::new(channels, eps, device);
         let gate = |c_in, c_out| ConvSpec::new(c_in, c_out, 1).with_bias().init(device);
         let se = || Se { fc1: gate(inner, inner / 4), fc2: gate(inner / 4, inner) };
         let stride = if first && args.shrink == Shrink::Depthwise { 2 } else { 1 };
@@ -204,7 +204,8 @@ impl Transformer {
     fn forward(&self, x: Map) -> Map {
         let (shortcut, y) = match &self.shortcut {
             Some(shortcut) => {
-                let x = crop_even(x);
+                // Max pooling takes an odd last row along.
+                let x = if self.args.max_pool { x } else { crop_even(x) };
                 let y = pool(self.norm1.norm.pixels(x.clone()), self.args);
                 (shortcut.forward(x, self.args), y)
             }
@@ -246,18 +247,20 @@ impl Family for CoAtNet {
     type Args = Args;
     const VARIANTS: &'static [Variant<Args>] = rows::VARIANTS;
     const CLASSIFIER: &'static str = "head.fc";
+    const FIXED_SIZE: bool = true;
 
     fn new(variant: &Variant<Args>, options: &ModelOptions, device: &Device) -> Self {
         // The constant table outlives every network.
         let args = &Self::VARIANTS.iter().find(|v| v.row.name == variant.row.name).expect("a row").args;
         let [first, second] = args.stem;
+        let eps = options.bn_eps.unwrap_or(1e-5);
         let mut channels = second;
         let stages = (0..4).map(|i| {
             let width = args.widths[i];
             let mut stage = Stage { conv: Vec::new(), transformer: Vec::new() };
             for j in 0..args.depths[i] {
                 if i < 2 {
-                    stage.conv.push(MbConv::new(channels, width, j == 0, args, device));
+                    stage.conv.push(MbConv::new(channels, width, j == 0, args, eps, device));
                 } else {
                     stage.transformer.push(Transformer::new(channels, width, j == 0, SIDES[i], args, device));
                 }
@@ -269,7 +272,7 @@ impl Family for CoAtNet {
         Self {
             stem: Stem {
                 conv1: ConvSpec::new(options.in_chans, first, 3).stride(2).init(device),
-                norm1: BatchNorm::new(first, BN_EPS, device),
+                norm1: BatchNorm::new(first, eps, device),
                 conv2: ConvSpec::new(first, second, 3).init(device),
             },
             stages,

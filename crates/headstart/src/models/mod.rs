@@ -103,6 +103,8 @@ pub trait Family: Module {
     const VARIANTS: &'static [Variant<Self::Args>];
     /// Name of the classifier in the checkpoint: `fc`.
     const CLASSIFIER: &'static str;
+    /// Whether something in it belongs to one picture size and is resampled for others: embeddings or tables of positions.
+    const FIXED_SIZE: bool = false;
     /// Foreign dialects its checkpoints come in.
     const DIALECTS: &'static [Dialect] = &[];
 
@@ -212,6 +214,10 @@ macro_rules! families {
 
             fn trains_half(&self) -> bool {
                 match self { $(Self::$family(net) => net.trains_half()),+ }
+            }
+
+            fn fixed_size(&self) -> bool {
+                match self { $(Self::$family(_) => <$file::$family as Family>::FIXED_SIZE),+ }
             }
 
             fn classifier(&self) -> &'static str {

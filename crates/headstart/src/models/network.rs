@@ -100,6 +100,11 @@ impl Network {
         self.backbone.classifier()
     }
 
+    /// Tells whether something in it belongs to one picture size and is resampled for others.
+    pub fn fixed_size(&self) -> bool {
+        self.backbone.fixed_size()
+    }
+
     /// Returns the checkpoint's name for the first convolution, the one that sees the picture.
     pub fn first_conv(&self) -> String {
         let first = self.params().into_iter().find(|p| p.shape.len() == 4 && self.group_of(&p.name) == 0);

@@ -147,6 +147,7 @@ impl Family for SwinV2 {
     type Args = Args;
     const VARIANTS: &'static [Variant<Args>] = VARIANTS;
     const CLASSIFIER: &'static str = "head.fc";
+    const FIXED_SIZE: bool = true;
 
     fn new(variant: &Variant<Args>, options: &ModelOptions, device: &Device) -> Self {
         let Args { window, width, depths } = variant.args;

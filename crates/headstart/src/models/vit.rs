@@ -119,6 +119,7 @@ impl Family for ViT {
     type Args = Args;
     const VARIANTS: &'static [Variant<Args>] = rows::VARIANTS;
     const CLASSIFIER: &'static str = "head";
+    const FIXED_SIZE: bool = true;
     const DIALECTS: &'static [Dialect] = &[Dialect::Torchvision, Dialect::TorchvisionOld];
 
     fn new(variant: &Variant<Args>, options: &ModelOptions, device: &Device) -> Self {

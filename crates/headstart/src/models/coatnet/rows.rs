@@ -93,6 +93,14 @@ const ONE: Args = Args { depths: [2, 6, 14, 2], shrink: Shrink::Depthwise, ..ZER
 const RMLP_ONE_2: Args =
     Args { shortcut_bias: true, early_gate: false, position: Position::Network(512), ..ONE };
 
+const TWO: Args = Args {
+    stem: [64, 128],
+    widths: [128, 256, 512, 1024],
+    gate_act: Act::Silu,
+    position: Position::Table,
+    ..RMLP_ONE_2
+};
+
 pub(super) const VARIANTS: &[Variant<Args>] = &[
     row(
         "coatnet_nano_rw_224",
@@ -114,6 +122,13 @@ pub(super) const VARIANTS: &[Variant<Args>] = &[
         41_721_502,
         INPUT,
         &[Weights::hub("sw_in1k", "timm/coatnet_1_rw_224.sw_in1k", INPUT)],
+    ),
+    row(
+        "coatnet_2_rw_224",
+        TWO,
+        73_868_400,
+        INPUT,
+        &[Weights::hub("sw_in12k_ft_in1k", "timm/coatnet_2_rw_224.sw_in12k_ft_in1k", INPUT)],
     ),
     row(
         "coatnet_rmlp_nano_rw_224",
@@ -138,13 +153,7 @@ pub(super) const VARIANTS: &[Variant<Args>] = &[
     ),
     row(
         "coatnet_rmlp_2_rw_224",
-        Args {
-            stem: [64, 128],
-            widths: [128, 256, 512, 1024],
-            gate_act: Act::Silu,
-            layer_scale: true,
-            ..RMLP_ONE_2
-        },
+        Args { position: Position::Network(512), layer_scale: true, ..TWO },
         73_881_264,
         INPUT,
         &[
