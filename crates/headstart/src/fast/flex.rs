@@ -1,5 +1,6 @@
 //! The operations on Flex tensors: borrow slices, call a kernel, wrap the result.
 
+use std::borrow::Cow;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use burn::backend::flex::FlexTensor;
@@ -67,11 +68,11 @@ impl PackedSlot {
 }
 
 /// Folds BatchNorm into weight and bias, in f64 so that folding costs no accuracy.
-fn fold(sources: &[FlexTensor], shape: &ConvShape, eps: f32) -> (Vec<f32>, Vec<f32>) {
+fn fold<'a>(sources: &'a [FlexTensor], shape: &ConvShape, eps: f32) -> (Cow<'a, [f32]>, Vec<f32>) {
     let weight = slice(&sources[0]);
     match &sources[1..] {
-        [] => (weight.to_vec(), vec![0.0; shape.c_out]),
-        [bias] => (weight.to_vec(), slice(bias).to_vec()),
+        [] => (weight.into(), vec![0.0; shape.c_out]),
+        [bias] => (weight.into(), slice(bias).to_vec()),
         [bias, scale] => {
             let per_out = weight.len() / shape.c_out;
             let rows = weight.chunks(per_out).zip(slice(scale));
@@ -96,9 +97,9 @@ fn fold(sources: &[FlexTensor], shape: &ConvShape, eps: f32) -> (Vec<f32>, Vec<f
     }
 }
 
-fn pack((weight, bias): (Vec<f32>, Vec<f32>), shape: &ConvShape) -> Weights {
+fn pack((weight, bias): (Cow<[f32]>, Vec<f32>), shape: &ConvShape) -> Weights {
     if shape.is_depthwise() {
-        Weights::Depthwise { weight, bias }
+        Weights::Depthwise { weight: weight.into_owned(), bias }
     } else {
         Weights::Dense(PackedConv::new(shape, &weight, Some(&bias)))
     }
@@ -182,7 +183,10 @@ impl FastOps for Flex {
                 sources.extend([scale, shift, mean, var, bias].map(dense));
             }
         }
-        let folded = capture::listening().then(|| fold(&sources, &shape, eps));
+        let folded = capture::listening().then(|| {
+            let (weight, bias) = fold(&sources, &shape, eps);
+            (weight.into_owned(), bias)
+        });
         let weights = slot.weights(sources, geometry, &shape, eps);
         let mut y = buffer(shape.y_len());
         match &*weights {
