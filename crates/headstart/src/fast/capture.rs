@@ -89,6 +89,17 @@ impl Recorder {
         let data = tensor.data_arc();
         self.known.iter().position(|known| std::sync::Arc::ptr_eq(&known.data_arc(), &data))
     }
+
+    /// Tells whether `x` has result `i` as the maps it was noted as: a linear layer sees pictures as pixels of one map, and
+    /// what was averaged is no longer in the narrow format.
+    fn has_maps(&self, i: usize, x: &FlexTensor) -> bool {
+        let shape = |x: &FlexTensor| x.layout().shape().to_vec();
+        let (size, averaged) = match i.checked_sub(1).map(|step| &self.capture.steps[step]) {
+            None => (self.capture.size, false),
+            Some(step) => (step.size, matches!(step.op, Op::AvgPool(_))),
+        };
+        !averaged && shape(x) == [vec![shape(&self.known[0])[0]], size.to_vec()].concat()
+    }
 }
 
 /// Takes down an operation from `x` to `y [N, H, W, C]`, if anybody listens. `op` gets the place of the
@@ -101,7 +112,7 @@ pub(super) fn note(
 ) {
     RECORDER.with_borrow_mut(|recorder| {
         let Some(recorder) = recorder else { return };
-        let from = recorder.find(x);
+        let from = recorder.find(x).filter(|i| recorder.has_maps(*i, x));
         let with = residual.map(|r| recorder.find(r));
         let (Some(input), false, Some(values)) = (from, with == Some(None), y.as_slice::<f32>()) else {
             recorder.stray = true;
