@@ -65,6 +65,7 @@ fn layers() -> Vec<(String, u32, ConvShape)> {
     add(0, conv(7, [2048, 512], 1, 1));
     for (name, m, k, n) in [
         ("linear head", 16, 512, 1000),
+        ("linear ViT-S proj", 3152, 384, 384),
         ("linear ViT-S fc1", 3152, 384, 1536),
         ("linear ViT-S fc2", 3152, 1536, 384),
         ("linear ViT-B fc1", 3152, 768, 3072),

@@ -9,6 +9,7 @@
 use super::ConvShape;
 use super::micro::{self, Blocking, Outer};
 use super::pack::copy_short;
+use crate::simd::{chunk, chunks};
 use crate::threads::{SharedMut, parallel_for};
 use crate::{Level, scratch};
 
@@ -20,10 +21,22 @@ const TEAM_FLOATS: usize = 100 << 10;
 
 /// Teams, and the most floats of sums they may have each. Fixed, or the bits would depend on threads.
 const TEAMS: usize = 16;
-const TEAM_SUMS: usize = 256 << 10;
+const TEAM_SUMS: usize = 128 << 10;
+
+/// Fewest output pixels of a team; of fewer, writing and adding up its sums is too much of the work.
+const TEAM_PIXELS: usize = 384;
+
+/// Fewest tasks that share a chunk, if it can be cut that far, and the most blocks of a task: as many as stay in L2
+/// while the panels of `x` pass by.
+const MIN_TASKS: usize = 64;
+const MAX_BLOCKS: usize = 4;
+
+/// Rows that a task copies at a time have at least this many pixels.
+const COPIED_PIXELS: usize = 64;
 
 /// Computes the rows of `dw` that belong to `group`.
 pub(super) fn run(level: Level, shape: &ConvShape, group: usize, x: &[f32], dy: &[f32], dw: &mut [f32]) {
+    let shape = &by_pixel(shape);
     let plan = Plan::new(level, shape, group);
     let dw_len = plan.outputs * shape.group_in() * plan.kernel;
     let dw = &mut dw[group * dw_len..][..dw_len];
@@ -53,6 +66,12 @@ pub(super) fn run(level: Level, shape: &ConvShape, group: usize, x: &[f32], dy: 
         });
         plan.unpack(sums, dw);
     });
+}
+
+/// A 1x1 layer as one over maps of a pixel each, where that is the same: its chunks may then end anywhere.
+fn by_pixel(shape: &ConvShape) -> ConvShape {
+    let pixelwise = shape.kh * shape.kw == 1 && shape.stride == [1, 1] && shape.pad == [0; 4];
+    if pixelwise { ConvShape { n: shape.n * shape.h * shape.w, h: 1, w: 1, ..*shape } } else { *shape }
 }
 
 /// Some output rows of some images; all rows if of several images.
@@ -106,22 +125,24 @@ impl<'a> Plan<'a> {
             chunk: [1, 1],
             teams: 1,
         };
-        let in_teams = plan.sums_len() <= TEAM_SUMS;
+        let map = (plan.out[0] * plan.out[1]).max(1);
+        let teams = (map * shape.n / TEAM_PIXELS).min(TEAMS);
+        let in_teams = plan.sums_len() <= TEAM_SUMS && teams > 1;
         let pixels = if in_teams {
             let steps = if flat { 1 } else { shape.stride[0] * shape.stride[1] };
             (TEAM_FLOATS / (columns * steps + plan.outputs).max(1)).clamp(64, SHARED_PIXELS)
         } else {
             SHARED_PIXELS
         };
-        let map = (plan.out[0] * plan.out[1]).max(1);
+        // Equal parts, so that the last is not a sliver.
         plan.chunk = if map <= pixels {
-            [(pixels / map).clamp(1, shape.n.max(1)), plan.out[0].max(1)]
+            let chunks = shape.n.div_ceil(pixels / map).max(1);
+            [shape.n.div_ceil(chunks).max(1), plan.out[0].max(1)]
         } else {
-            // Equal bands, so that the last is not a sliver.
             let bands = map.div_ceil(pixels).min(plan.out[0]);
             [1, plan.out[0].div_ceil(bands)]
         };
-        plan.teams = if in_teams { TEAMS.min(plan.chunks()).max(1) } else { 1 };
+        plan.teams = if in_teams { teams.min(plan.chunks()).max(1) } else { 1 };
         plan
     }
 
@@ -187,7 +208,7 @@ impl<'a> Plan<'a> {
         let [rows, columns] = self.x_size(chunk.rows);
         let [_, panel_len] = self.x_steps(chunk);
         let x_panels = SharedMut::new(x_panels);
-        parallel_for(chunk.maps * rows, |task| {
+        for_each_row(chunk.maps * rows, columns, |task| {
             let (map, row) = (chunk.map + task / rows, task % rows);
             if self.flat && self.kernel > 1 {
                 let len = columns * self.panels * nr;
@@ -248,7 +269,7 @@ impl<'a> Plan<'a> {
         let [out_h, out_w] = self.out;
         let pixels = chunk.maps * chunk.rows * out_w;
         let dy_blocks = SharedMut::new(dy_blocks);
-        parallel_for(chunk.maps * chunk.rows, |task| {
+        for_each_row(chunk.maps * chunk.rows, out_w, |task| {
             let (map, row) = (chunk.map + task / chunk.rows, chunk.row + task % chunk.rows);
             let from = (map * out_h + row) * out_w * s.c_out + self.group * self.outputs;
             for b in 0..self.blocks {
@@ -281,38 +302,40 @@ impl<'a> Plan<'a> {
         assert!(x.len() >= self.x_len(chunk.maps, chunk.rows) && dy.len() >= self.outputs * pixels);
         let sums = SharedMut::new(sums);
         let step = if self.flat { [1, 1] } else { self.shape.stride };
-        // Few tiles: a task a tap, or the threads would wait for the last one.
-        let taps_apart = self.panels * self.blocks < 64;
-        let tasks = self.panels * self.blocks * if taps_apart { self.taps } else { 1 };
-        parallel_for(tasks, |task| {
-            let (tile, taps) = if taps_apart {
-                let tap = task % self.taps;
-                (task / self.taps, tap..tap + 1)
-            } else {
-                (task, 0..self.taps)
-            };
-            let (p, b) = (tile / self.blocks, tile % self.blocks);
-            let (channel, m) = self.block(b);
-            for tap in taps {
-                let (ky, kx) = (tap / self.shape.kw, tap % self.shape.kw);
-                // SAFETY: each task has its own panel, block and taps.
-                let dw =
-                    unsafe { sums.part(((tap * self.panels + p) * self.outputs + channel) * nr, m * nr) };
-                let outer = Outer {
-                    a: dy[channel * pixels..].as_ptr(),
-                    b: x[p * panel_len + (ky * x_columns + kx) * x_pixel..].as_ptr(),
-                    maps: chunk.maps,
-                    rows: chunk.rows,
-                    pixels: self.out[1],
-                    b_map: x_rows * x_columns * x_pixel,
-                    b_row: step[0] * x_columns * x_pixel,
-                    b_pixel: step[1] * x_pixel,
-                    dw: dw.as_mut_ptr(),
-                    first,
-                };
-                // SAFETY: a block has `pixels * m` floats; the last pixel read under the last tap
-                // is the last of the panel by `x_size`; `dw` has `m * nr` floats.
-                unsafe { micro::outer(level, m, &outer) };
+        let tiles = self.panels * self.blocks;
+        // Few tiles: a task a tap, or the threads would wait for the last one. Many: some blocks a task, for each panel.
+        let tap_tasks = if tiles < MIN_TASKS { self.taps } else { 1 };
+        let group = (tiles / MIN_TASKS).clamp(1, MAX_BLOCKS);
+        let groups = self.blocks.div_ceil(group);
+        // Pixels that follow each other in the copy are one row.
+        let lines = if self.flat { [1, 1, pixels] } else { [chunk.maps, chunk.rows, self.out[1]] };
+        parallel_for(groups * self.panels * tap_tasks, |task| {
+            let (tile, part) = (task / tap_tasks, task % tap_tasks);
+            let (g, p) = (tile / self.panels, tile % self.panels);
+            let taps = if tap_tasks > 1 { part..part + 1 } else { 0..self.taps };
+            for b in g * group..self.blocks.min((g + 1) * group) {
+                let (channel, m) = self.block(b);
+                for tap in taps.clone() {
+                    let (ky, kx) = (tap / self.shape.kw, tap % self.shape.kw);
+                    // SAFETY: each task has its own panel, blocks and taps.
+                    let dw =
+                        unsafe { sums.part(((tap * self.panels + p) * self.outputs + channel) * nr, m * nr) };
+                    let outer = Outer {
+                        a: dy[channel * pixels..].as_ptr(),
+                        b: x[p * panel_len + (ky * x_columns + kx) * x_pixel..].as_ptr(),
+                        maps: lines[0],
+                        rows: lines[1],
+                        pixels: lines[2],
+                        b_map: x_rows * x_columns * x_pixel,
+                        b_row: step[0] * x_columns * x_pixel,
+                        b_pixel: step[1] * x_pixel,
+                        dw: dw.as_mut_ptr(),
+                        first,
+                    };
+                    // SAFETY: a block has `pixels * m` floats; the last pixel read under the last tap
+                    // is the last of the panel by `x_size`; `dw` has `m * nr` floats.
+                    unsafe { micro::outer(level, m, &outer) };
+                }
             }
         });
     }
@@ -357,6 +380,15 @@ impl<'a> Plan<'a> {
             }
         });
     }
+}
+
+/// Runs `each(0)`, …, `each(rows - 1)` on the pool, short rows several to a task.
+fn for_each_row(rows: usize, columns: usize, each: impl Fn(usize) + Sync) {
+    let size = COPIED_PIXELS.div_ceil(columns.max(1));
+    parallel_for(chunks(rows, size), |index| {
+        let (from, len) = chunk(rows, size, index);
+        (from..from + len).for_each(&each);
+    });
 }
 
 /// Copies the first `M` of every `step` floats.
