@@ -28,8 +28,10 @@ pub(crate) fn with<R>(len: usize, use_it: impl FnOnce(&mut [f32]) -> R) -> R {
 ///
 /// # Safety
 /// No padding, no invalid bits, at most 4 bytes and as much alignment.
-pub unsafe trait Plain: Copy + Send + Sync + 'static {}
-// SAFETY: a plain integer.
+pub unsafe trait Plain: Copy + Default + Send + Sync + 'static {}
+// SAFETY: a plain number.
+unsafe impl Plain for f32 {}
+// SAFETY: as above.
 unsafe impl Plain for u8 {}
 // SAFETY: as above.
 unsafe impl Plain for u16 {}

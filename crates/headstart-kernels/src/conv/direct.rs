@@ -39,9 +39,9 @@ pub(super) struct Grid<'a> {
 
 /// What happens to a sum before it is stored.
 #[derive(Clone, Copy)]
-pub(super) struct Finish<'a> {
+pub(super) struct Finish<'a, T = f32> {
     pub bias: Option<&'a [f32]>,
-    pub residual: Option<&'a [f32]>,
+    pub residual: Option<&'a [T]>,
     pub end: End,
 }
 

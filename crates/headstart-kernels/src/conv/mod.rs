@@ -3,7 +3,8 @@
 //! ```text
 //! direct.rs   forward, backward-data, linear: sums over taps and channels
 //! winograd.rs the same for 3x3 layers of stride 1 with 32 or more channels, in a third of the products;
-//!             transform.rs holds its transforms; `HEADSTART_CONV=direct` switches it off
+//!             transform.rs holds its transforms, choose.rs says for which layers; `HEADSTART_CONV=direct`
+//!             switches it off
 //! weight.rs   backward-weight: sums over pixels
 //! pack.rs     weights into the order the micro-kernels read
 //! micro.rs    the two micro-kernels' interface; avx512.rs and avx2.rs hold them
@@ -16,6 +17,7 @@
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
+pub(crate) mod choose;
 mod direct;
 mod groups;
 mod micro;
@@ -27,10 +29,10 @@ mod transform;
 mod weight;
 mod winograd;
 
+use choose::Algorithm;
 use direct::{Finish, Grid};
 use micro::Blocking;
 use pack::Source;
-use winograd::{Layer, Weights};
 
 use std::sync::OnceLock;
 
@@ -130,25 +132,6 @@ fn out_len(padded: usize, kernel: usize, stride: usize) -> usize {
     if padded < kernel { 0 } else { (padded - kernel) / stride + 1 }
 }
 
-/// How dense layers are computed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Algorithm {
-    /// Winograd where it pays, else direct.
-    Best,
-    /// Always plain sums, ten times as accurate: `HEADSTART_CONV=direct`.
-    Direct,
-}
-
-impl Algorithm {
-    fn current() -> Self {
-        static CURRENT: OnceLock<Algorithm> = OnceLock::new();
-        *CURRENT.get_or_init(|| match std::env::var("HEADSTART_CONV").as_deref() {
-            Ok("direct") => Algorithm::Direct,
-            _ => Algorithm::Best,
-        })
-    }
-}
-
 /// Weights of a frozen layer, packed once for the process's [`Level`].
 pub struct PackedConv {
     level: Level,
@@ -231,16 +214,8 @@ fn forward_packed_by(
         scalar::forward(shape, x, panels, finish.bias, finish.residual, finish.end.act(), y);
         return finish.end.finish(level, y);
     }
-    match winograd_layer(shape).filter(|layer| algorithm == Algorithm::Best && layer.pays()) {
-        Some(layer) if layer.alone(level) => {
-            let u = packed.transformed.get_or_init(|| {
-                let mut u = Aligned::zeroed(winograd::u_len(level, shape.c_in, shape.c_out));
-                winograd::transform_weight(level, shape.c_in, shape.c_out, panels, u.as_mut_slice());
-                u
-            });
-            winograd::run(level, &layer, x, Weights::Transformed(u.as_slice()), finish, y);
-        }
-        Some(layer) => winograd::run(level, &layer, x, Weights::Panels(panels), finish, y),
+    match algorithm.winograd(shape) {
+        Some(layer) => choose::packed(&layer, x, packed, finish, y),
         None => {
             let joined = groups::join(level, shape);
             forward_panels(level, joined.as_ref().unwrap_or(shape), x, panels, finish, y);
@@ -301,38 +276,15 @@ fn forward_at(
         return scalar::forward(shape, x, w, bias, None, act, y);
     }
     let finish = Finish { bias, residual: None, end: act.into() };
+    if let Some(layer) = algorithm.winograd(shape) {
+        return choose::forward(level, &layer, shape, x, w, finish, y);
+    }
     with_joined(level, shape, w, |shape, w| {
         scratch::with(forward_panels_len(level, shape), |panels| {
             pack_forward(level, shape, w, panels);
-            match winograd_layer(shape).filter(|layer| algorithm == Algorithm::Best && layer.pays()) {
-                Some(layer) => winograd_panels(level, &layer, x, panels, finish, y),
-                None => forward_panels(level, shape, x, panels, finish, y),
-            }
+            forward_panels(level, shape, x, panels, finish, y);
         });
     });
-}
-
-/// Computes the layer from packed weights that are used once.
-fn winograd_panels(level: Level, layer: &Layer, x: &[f32], panels: &[f32], finish: Finish, y: &mut [f32]) {
-    if !layer.alone(level) {
-        return winograd::run(level, layer, x, Weights::Panels(panels), finish, y);
-    }
-    let (c_in, c_out) = (layer.input[2], layer.output[2]);
-    scratch::with(winograd::u_len(level, c_in, c_out), |u| {
-        winograd::transform_weight(level, c_in, c_out, panels, u);
-        winograd::run(level, layer, x, Weights::Transformed(u), finish, y);
-    });
-}
-
-/// The layer as Winograd sees it, if it is 3x3 with stride 1 and one group.
-fn winograd_layer(s: &ConvShape) -> Option<Layer> {
-    let fits = s.kh == 3 && s.kw == 3 && s.stride == [1, 1] && s.groups == 1;
-    fits.then(|| Layer {
-        n: s.n,
-        input: [s.h, s.w, s.c_in],
-        output: [s.out_h(), s.out_w(), s.c_out],
-        origin: [-(s.pad[0] as isize), -(s.pad[2] as isize)],
-    })
 }
 
 /// Computes the gradient of the input, `dx`, from that of the output.
@@ -362,24 +314,8 @@ fn backward_data_at(
     if level == Level::Scalar {
         return scalar::backward_data(shape, dy, w, dx);
     }
-    // The gradient of a 3x3 layer of stride 1 is such a layer, with the taps reversed.
-    let layer = winograd_layer(shape).map(|layer| Layer {
-        n: layer.n,
-        input: layer.output,
-        output: layer.input,
-        origin: layer.origin.map(|o| -2 - o),
-    });
-    match layer.filter(|layer| algorithm == Algorithm::Best && layer.pays()) {
-        Some(layer) => {
-            let (c_in, c_out) = (shape.c_out, shape.c_in);
-            let source =
-                Source { w, from: 0, col: 9, depth: 9 * shape.c_in, taps: &[8, 7, 6, 5, 4, 3, 2, 1, 0] };
-            scratch::with(Blocking::of(level).panels_len(c_out, 9 * c_in), |panels| {
-                pack::pack(level, &source, c_out, c_in, panels);
-                let finish = Finish { bias: None, residual: None, end: Act::None.into() };
-                winograd_panels(level, &layer, dy, panels, finish, dx);
-            });
-        }
+    match algorithm.winograd_back(shape) {
+        Some(layer) => choose::backward_data(level, &layer, shape, dy, w, dx),
         None => with_joined(level, shape, w, |shape, w| backward_phases(level, shape, dy, w, dx)),
     }
 }

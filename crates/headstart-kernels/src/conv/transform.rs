@@ -1,9 +1,10 @@
 //! The three transforms of `winograd.rs`, over as many channels side by side as a vector has lanes.
 //!
 //! Each is a small matrix applied to the columns and then the rows of a tile. The text is the same for
-//! both instruction sets, so one macro writes it twice.
+//! both instruction sets and for maps in f32 and bf16, so macros write it.
 
-use crate::Level;
+use crate::scratch::Plain;
+use crate::{End, Level};
 
 /// `U = G g Gᵀ` for each of the channels.
 pub(super) fn weight(level: Level, taps: [&[f32]; 9], mut points: [&mut [f32]; 36]) {
@@ -39,59 +40,103 @@ pub(super) fn weight_row(level: Level, y: usize, taps: [&[f32]; 9], mut points: 
     }
 }
 
-/// `V = Bᵀ d B` for each of the channels, a multiple of 16.
-pub(super) fn input(level: Level, inputs: [&[f32]; 36], mut points: [&mut [f32]; 36]) {
-    let len = inputs[0].len();
-    assert!(len.is_multiple_of(16) && inputs.iter().all(|i| i.len() == len));
-    assert!(points.iter().all(|p| p.len() == len));
-    let (inputs, points) = (inputs.map(<[f32]>::as_ptr), points.each_mut().map(|p| p.as_mut_ptr()));
-    match level {
-        #[cfg(target_arch = "x86_64")]
-        // SAFETY: `level` is supported; all slices have `len` floats, whole vectors.
-        Level::Avx512 => unsafe { avx512::input(len, &inputs, &points) },
-        #[cfg(target_arch = "x86_64")]
-        // SAFETY: `level` is supported; all slices have `len` floats, whole vectors.
-        Level::Avx2 => unsafe { avx2::input(len, &inputs, &points) },
-        _ => unreachable!("the scalar level has no Winograd"),
+/// What the maps of a layer are stored as; the transforms compute in f32.
+pub(super) trait Stored: Plain {
+    /// Tells whether the transforms of such maps exist at a level of this CPU.
+    fn runs_at(level: Level) -> bool;
+
+    /// `V = Bᵀ d B` for each of `len` channels, a multiple of 16.
+    ///
+    /// # Safety
+    /// [`Stored::runs_at`] is true of `level`; every pointer leads to `len` values.
+    unsafe fn input(level: Level, len: usize, inputs: &[*const Self; 36], points: &[*mut f32; 36]);
+
+    /// `y = clamp(Aᵀ m A + bias + residual)` for each of `len` channels, a multiple of 16.
+    ///
+    /// # Safety
+    /// As for [`Stored::input`]; outputs that are read do not overlap.
+    unsafe fn output(level: Level, len: usize, sums: &Sums<Self>, outputs: &[*mut Self; 16]);
+
+    /// Does what `end` leaves to do to what was written.
+    fn finish(end: End, level: Level, written: &mut [Self]);
+}
+
+/// What becomes the 16 outputs of a tile.
+pub(super) struct Sums<T> {
+    pub points: [*const f32; 36],
+    pub bias: Option<*const f32>,
+    pub residuals: Option<[*const T; 16]>,
+    pub limits: [f32; 2],
+}
+
+impl Stored for f32 {
+    fn runs_at(level: Level) -> bool {
+        level != Level::Scalar && level.is_supported()
+    }
+
+    unsafe fn input(level: Level, len: usize, inputs: &[*const f32; 36], points: &[*mut f32; 36]) {
+        match level {
+            #[cfg(target_arch = "x86_64")]
+            // SAFETY: the caller's promise.
+            Level::Avx512 => unsafe { avx512::input(len, inputs, points) },
+            #[cfg(target_arch = "x86_64")]
+            // SAFETY: the caller's promise.
+            Level::Avx2 => unsafe { avx2::input(len, inputs, points) },
+            _ => unreachable!("the scalar level has no Winograd"),
+        }
+    }
+
+    unsafe fn output(level: Level, len: usize, sums: &Sums<f32>, outputs: &[*mut f32; 16]) {
+        match level {
+            #[cfg(target_arch = "x86_64")]
+            // SAFETY: the caller's promise.
+            Level::Avx512 => unsafe { avx512::output(len, sums, outputs) },
+            #[cfg(target_arch = "x86_64")]
+            // SAFETY: the caller's promise.
+            Level::Avx2 => unsafe { avx2::output(len, sums, outputs) },
+            _ => unreachable!("the scalar level has no Winograd"),
+        }
+    }
+
+    fn finish(end: End, level: Level, written: &mut [f32]) {
+        end.finish(level, written);
     }
 }
 
-/// `y = clamp(Aᵀ m A + bias + residual)` for each of the channels, a multiple of 16.
-///
-/// # Safety
-/// `residuals` and `outputs` lead to as many floats as `points` have; outputs that are read do not overlap.
-pub(super) unsafe fn output(
-    level: Level,
-    points: [&[f32]; 36],
-    bias: Option<&[f32]>,
-    residuals: Option<[*const f32; 16]>,
-    limits: [f32; 2],
-    outputs: [*mut f32; 16],
-) {
-    let len = points[0].len();
-    assert!(len.is_multiple_of(16) && points.iter().all(|p| p.len() == len));
-    assert!(bias.is_none_or(|b| b.len() == len));
-    let points = points.map(<[f32]>::as_ptr);
-    let bias = bias.map(<[f32]>::as_ptr);
-    match level {
-        #[cfg(target_arch = "x86_64")]
-        // SAFETY: `level` is supported; lengths are checked above or promised by the caller.
-        Level::Avx512 => unsafe { avx512::output(len, &points, bias, residuals.as_ref(), limits, &outputs) },
-        #[cfg(target_arch = "x86_64")]
-        // SAFETY: `level` is supported; lengths are checked above or promised by the caller.
-        Level::Avx2 => unsafe { avx2::output(len, &points, bias, residuals.as_ref(), limits, &outputs) },
-        _ => unreachable!("the scalar level has no Winograd"),
+impl Stored for u16 {
+    fn runs_at(level: Level) -> bool {
+        level.has_bf16()
+    }
+
+    unsafe fn input(level: Level, len: usize, inputs: &[*const u16; 36], points: &[*mut f32; 36]) {
+        match level {
+            #[cfg(target_arch = "x86_64")]
+            // SAFETY: the caller's promise.
+            Level::Avx512 => unsafe { half::input(len, inputs, points) },
+            _ => unreachable!("Winograd over bf16 needs its instructions"),
+        }
+    }
+
+    unsafe fn output(level: Level, len: usize, sums: &Sums<u16>, outputs: &[*mut u16; 16]) {
+        match level {
+            #[cfg(target_arch = "x86_64")]
+            // SAFETY: the caller's promise.
+            Level::Avx512 => unsafe { half::output(len, sums, outputs) },
+            _ => unreachable!("Winograd over bf16 needs its instructions"),
+        }
+    }
+
+    fn finish(end: End, _: Level, _: &mut [u16]) {
+        assert!(matches!(end, End::Clamp(_)), "layers on bf16 maps end in clamps");
     }
 }
 
 #[cfg(target_arch = "x86_64")]
-macro_rules! transforms {
+macro_rules! weights {
     (
         $features:literal, $lanes:literal, $vector:ident, $load:ident, $store:ident, $set:ident,
-        $add:ident, $sub:ident, $mul:ident, $fmadd:ident, $fnmadd:ident, $max:ident, $min:ident
+        $add:ident, $sub:ident, $mul:ident, $fmadd:ident
     ) => {
-        use std::arch::x86_64::*;
-
         #[target_feature(enable = $features)]
         pub(super) unsafe fn weight(len: usize, taps: &[*const f32; 9], points: &[*mut f32; 36]) {
             for c in (0..len).step_by($lanes) {
@@ -171,16 +216,25 @@ macro_rules! transforms {
                 g[2],
             ]
         }
+    };
+}
 
+/// The transforms of maps; `$read` and `$write` take and give `$value` in place of floats.
+#[cfg(target_arch = "x86_64")]
+macro_rules! maps {
+    (
+        $features:literal, $lanes:literal, $vector:ident, $value:ident, $read:ident, $write:ident, $load:ident,
+        $store:ident, $set:ident, $add:ident, $sub:ident, $fmadd:ident, $fnmadd:ident, $max:ident, $min:ident
+    ) => {
         #[target_feature(enable = $features)]
-        pub(super) unsafe fn input(len: usize, inputs: &[*const f32; 36], points: &[*mut f32; 36]) {
+        pub(super) unsafe fn input(len: usize, inputs: &[*const $value; 36], points: &[*mut f32; 36]) {
             for c in (0..len).step_by($lanes) {
                 let mut half = [[$set(0.0); 6]; 6];
                 for x in 0..6 {
                     let mut d = [$set(0.0); 6];
                     for y in 0..6 {
                         // SAFETY: whole vectors within `len`, see the caller.
-                        d[y] = unsafe { $load(inputs[6 * y + x].add(c)) };
+                        d[y] = unsafe { $read(inputs[6 * y + x].add(c)) };
                     }
                     let column = input_line(d);
                     for y in 0..6 {
@@ -216,22 +270,15 @@ macro_rules! transforms {
         }
 
         #[target_feature(enable = $features)]
-        pub(super) unsafe fn output(
-            len: usize,
-            points: &[*const f32; 36],
-            bias: Option<*const f32>,
-            residuals: Option<&[*const f32; 16]>,
-            limits: [f32; 2],
-            outputs: &[*mut f32; 16],
-        ) {
-            let (low, high) = ($set(limits[0]), $set(limits[1]));
+        pub(super) unsafe fn output(len: usize, sums: &Sums<$value>, outputs: &[*mut $value; 16]) {
+            let (low, high) = ($set(sums.limits[0]), $set(sums.limits[1]));
             for c in (0..len).step_by($lanes) {
                 let mut half = [[$set(0.0); 6]; 4];
                 for x in 0..6 {
                     let mut m = [$set(0.0); 6];
                     for y in 0..6 {
                         // SAFETY: whole vectors within `len`, see the caller.
-                        m[y] = unsafe { $load(points[6 * y + x].add(c)) };
+                        m[y] = unsafe { $load(sums.points[6 * y + x].add(c)) };
                     }
                     let column = output_line(m);
                     for y in 0..4 {
@@ -239,17 +286,17 @@ macro_rules! transforms {
                     }
                 }
                 // SAFETY: as above.
-                let bias = bias.map_or($set(0.0), |bias| unsafe { $load(bias.add(c)) });
+                let bias = sums.bias.map_or($set(0.0), |bias| unsafe { $load(bias.add(c)) });
                 for y in 0..4 {
                     let row = output_line(half[y]);
                     for x in 0..4 {
                         let mut sum = $add(row[x], bias);
-                        if let Some(residuals) = residuals {
+                        if let Some(residuals) = &sums.residuals {
                             // SAFETY: as above.
-                            sum = $add(sum, unsafe { $load(residuals[4 * y + x].add(c)) });
+                            sum = $add(sum, unsafe { $read(residuals[4 * y + x].add(c)) });
                         }
                         // SAFETY: as above.
-                        unsafe { $store(outputs[4 * y + x].add(c), $min(high, $max(low, sum))) };
+                        unsafe { $write(outputs[4 * y + x].add(c), $min(high, $max(low, sum))) };
                     }
                 }
             }
@@ -272,7 +319,11 @@ macro_rules! transforms {
 
 #[cfg(target_arch = "x86_64")]
 mod avx512 {
-    transforms!(
+    use std::arch::x86_64::*;
+
+    use super::Sums;
+
+    weights!(
         "avx512f",
         16,
         __m512,
@@ -282,6 +333,61 @@ mod avx512 {
         _mm512_add_ps,
         _mm512_sub_ps,
         _mm512_mul_ps,
+        _mm512_fmadd_ps
+    );
+    maps!(
+        "avx512f",
+        16,
+        __m512,
+        f32,
+        _mm512_loadu_ps,
+        _mm512_storeu_ps,
+        _mm512_loadu_ps,
+        _mm512_storeu_ps,
+        _mm512_set1_ps,
+        _mm512_add_ps,
+        _mm512_sub_ps,
+        _mm512_fmadd_ps,
+        _mm512_fnmadd_ps,
+        _mm512_max_ps,
+        _mm512_min_ps
+    );
+}
+
+/// Maps in bf16.
+#[cfg(target_arch = "x86_64")]
+mod half {
+    use std::arch::x86_64::*;
+
+    use super::Sums;
+
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bf16")]
+    unsafe fn read(from: *const u16) -> __m512 {
+        // SAFETY: the caller's promise.
+        let values = unsafe { _mm256_loadu_si256(from.cast()) };
+        _mm512_castsi512_ps(_mm512_slli_epi32::<16>(_mm512_cvtepu16_epi32(values)))
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bf16")]
+    unsafe fn write(to: *mut u16, values: __m512) {
+        // SAFETY: there is room by the caller's promise; both are 32 plain bytes.
+        unsafe { _mm256_storeu_si256(to.cast(), std::mem::transmute(_mm512_cvtneps_pbh(values))) };
+    }
+
+    maps!(
+        "avx512f,avx512bf16",
+        16,
+        __m512,
+        u16,
+        read,
+        write,
+        _mm512_loadu_ps,
+        _mm512_storeu_ps,
+        _mm512_set1_ps,
+        _mm512_add_ps,
+        _mm512_sub_ps,
         _mm512_fmadd_ps,
         _mm512_fnmadd_ps,
         _mm512_max_ps,
@@ -291,7 +397,11 @@ mod avx512 {
 
 #[cfg(target_arch = "x86_64")]
 mod avx2 {
-    transforms!(
+    use std::arch::x86_64::*;
+
+    use super::Sums;
+
+    weights!(
         "avx2,fma",
         8,
         __m256,
@@ -301,6 +411,20 @@ mod avx2 {
         _mm256_add_ps,
         _mm256_sub_ps,
         _mm256_mul_ps,
+        _mm256_fmadd_ps
+    );
+    maps!(
+        "avx2,fma",
+        8,
+        __m256,
+        f32,
+        _mm256_loadu_ps,
+        _mm256_storeu_ps,
+        _mm256_loadu_ps,
+        _mm256_storeu_ps,
+        _mm256_set1_ps,
+        _mm256_add_ps,
+        _mm256_sub_ps,
         _mm256_fmadd_ps,
         _mm256_fnmadd_ps,
         _mm256_max_ps,

@@ -12,13 +12,14 @@
 
 use super::direct::Finish;
 use super::micro::{self, Blocking, Tile};
+use super::transform::{Stored, Sums};
 use super::{Act, transform};
 use crate::threads::{SharedMut, parallel_for};
 use crate::{End, Level, scratch};
 
 /// The 3x3 layer of stride 1 to compute; backward-data is one too.
 #[derive(Clone, Copy)]
-pub(super) struct Layer {
+pub(crate) struct Layer {
     pub n: usize,
     /// Input rows, columns, channels.
     pub input: [usize; 3],
@@ -30,6 +31,9 @@ pub(super) struct Layer {
 
 /// Tiles have this many output rows and columns, and two more of inputs.
 const SIDE: usize = 4;
+
+/// What transforming a weight costs, in products: about 1 ns, and a product takes 1/270 ns.
+const TOLL: usize = 270;
 
 /// Values of a transformed tile.
 const POINTS: usize = 36;
@@ -71,10 +75,18 @@ impl Layer {
         if c_in < 32 || c_out < 32 || !c_in.is_multiple_of(16) || !c_out.is_multiple_of(16) {
             return false;
         }
-        // In products a weight; about 1 ns, and a product takes 1/270 ns.
-        const TOLL: usize = 270;
-        let pixels = self.n * self.output[0] * self.output[1];
-        9 * pixels > POINTS * self.tiles() + TOLL
+        9 * self.pixels() > POINTS * self.tiles() + TOLL
+    }
+
+    /// Tells the same where direct sums take two products at a time: of bf16. Transforming the maps, a quarter of the
+    /// products' time, now counts; `packs` tells that weights are used once, and must be rounded and packed for it.
+    pub(super) fn beats_pairs(&self, packs: bool) -> bool {
+        let toll = if packs { 4 * TOLL } else { TOLL };
+        9 * self.pixels() / 2 > POINTS * self.tiles() * 5 / 4 + toll
+    }
+
+    fn pixels(&self) -> usize {
+        self.n * self.output[0] * self.output[1]
     }
 }
 
@@ -121,9 +133,17 @@ pub(super) enum Weights<'a> {
 }
 
 /// Computes the layer into `y`.
-pub(super) fn run(level: Level, layer: &Layer, x: &[f32], weights: Weights, finish: Finish, y: &mut [f32]) {
+pub(super) fn run<T: Stored>(
+    level: Level,
+    layer: &Layer,
+    x: &[T],
+    weights: Weights,
+    finish: Finish<T>,
+    y: &mut [T],
+) {
     let [in_h, in_w, c_in] = layer.input;
     let [out_h, out_w, c_out] = layer.output;
+    assert!(T::runs_at(level) && c_in.is_multiple_of(16) && c_out.is_multiple_of(16), "whole vectors");
     assert_eq!(x.len(), layer.n * in_h * in_w * c_in);
     assert_eq!(y.len(), layer.n * out_h * out_w * c_out);
     match weights {
@@ -156,13 +176,13 @@ pub(super) fn run(level: Level, layer: &Layer, x: &[f32], weights: Weights, fini
     }
 }
 
-struct Work<'a> {
+struct Work<'a, T: Stored> {
     level: Level,
     layer: &'a Layer,
-    x: &'a [f32],
+    x: &'a [T],
     weights: Weights<'a>,
-    finish: Finish<'a>,
-    y: SharedMut<'a, f32>,
+    finish: Finish<'a, T>,
+    y: SharedMut<'a, T>,
 }
 
 /// Rows of `V` and `M` are padded so that the rows of a micro-tile do not share a cache set.
@@ -170,7 +190,7 @@ fn padded(channels: usize) -> usize {
     if channels.is_multiple_of(256) { channels + 16 } else { channels }
 }
 
-impl Work<'_> {
+impl<T: Stored> Work<'_, T> {
     /// Takes `count` tiles from `first` on through all steps. The steps' tasks run in this thread
     /// alone when it is itself a task.
     fn run(&self, first: usize, count: usize) {
@@ -196,22 +216,26 @@ impl Work<'_> {
         let row = padded(c_in);
         let v = SharedMut::new(v);
         parallel_for(count.div_ceil(4), |task| {
-            scratch::with(c_in, |zeros| {
-                zeros.fill(0.0);
+            scratch::with_plain(c_in, |zeros: &mut [T]| {
+                zeros.fill(T::default());
                 for t in task * 4..count.min(task * 4 + 4) {
                     let [image, out_y, out_x] = self.place(first + t);
-                    let inputs: [&[f32]; POINTS] = std::array::from_fn(|point| {
+                    let inputs: [*const T; POINTS] = std::array::from_fn(|point| {
                         let y = (out_y + point / 6).checked_add_signed(self.layer.origin[0]);
                         let x = (out_x + point % 6).checked_add_signed(self.layer.origin[1]);
                         match (y.filter(|y| *y < in_h), x.filter(|x| *x < in_w)) {
-                            (Some(y), Some(x)) => &self.x[((image * in_h + y) * in_w + x) * c_in..][..c_in],
-                            _ => &*zeros,
+                            (Some(y), Some(x)) => {
+                                self.x[((image * in_h + y) * in_w + x) * c_in..][..c_in].as_ptr()
+                            }
+                            _ => zeros.as_ptr(),
                         }
                     });
                     // SAFETY: each task writes its own tiles of each point.
-                    let points =
-                        std::array::from_fn(|point| unsafe { v.part(point * v_step + t * row, c_in) });
-                    transform::input(self.level, inputs, points);
+                    let points = std::array::from_fn(|point| {
+                        unsafe { v.part(point * v_step + t * row, c_in) }.as_mut_ptr()
+                    });
+                    // SAFETY: every pointer leads to `c_in` values; `run` was given a level that has them.
+                    unsafe { T::input(self.level, c_in, &inputs, &points) };
                 }
             });
         });
@@ -307,10 +331,10 @@ impl Work<'_> {
         let row = padded(c_out);
         let (low, high) = micro::limits(self.finish.end.act());
         parallel_for(count.div_ceil(4), |task| {
-            scratch::with(c_out, |rest| {
+            scratch::with_plain(c_out, |rest: &mut [T]| {
                 for t in task * 4..count.min(task * 4 + 4) {
                     let [image, out_y, out_x] = self.place(first + t);
-                    let points = std::array::from_fn(|point| &m[point * m_step + t * row..][..c_out]);
+                    let points = std::array::from_fn(|point| m[point * m_step + t * row..][..c_out].as_ptr());
                     let at: [Option<usize>; 16] = std::array::from_fn(|i| {
                         let (y, x) = (out_y + i / SIDE, out_x + i % SIDE);
                         (y < out_h && x < out_w).then(|| ((image * out_h + y) * out_w + x) * c_out)
@@ -325,22 +349,15 @@ impl Work<'_> {
                     let residuals = self
                         .finish
                         .residual
-                        .map(|r| at.map(|at| at.map_or(points[0].as_ptr(), |at| r[at..][..c_out].as_ptr())));
-                    // SAFETY: every pointer leads to `c_out` floats; only `rest` is written twice.
-                    unsafe {
-                        transform::output(
-                            self.level,
-                            points,
-                            self.finish.bias,
-                            residuals,
-                            [low, high],
-                            outputs,
-                        );
-                    }
+                        .map(|r| at.map(|at| at.map_or(rest.cast_const(), |at| r[at..][..c_out].as_ptr())));
+                    let bias = self.finish.bias.map(|b| b[..c_out].as_ptr());
+                    let sums = Sums { points, bias, residuals, limits: [low, high] };
+                    // SAFETY: every pointer leads to `c_out` values; only `rest` is written twice.
+                    unsafe { T::output(self.level, c_out, &sums, &outputs) };
                     if let End::Curve(_) = self.finish.end {
                         for at in at.into_iter().flatten() {
                             // SAFETY: as above.
-                            self.finish.end.finish(self.level, unsafe { self.y.part(at, c_out) });
+                            T::finish(self.finish.end, self.level, unsafe { self.y.part(at, c_out) });
                         }
                     }
                 }

@@ -1,8 +1,9 @@
 //! Layers on bf16 activations: half the memory traffic of f32 and twice the products a cycle.
 //!
 //! Maps are NHWC and contiguous, as `u16` bit patterns; weights come in f32 and are rounded to bf16, once for
-//! inference, at every call in training; sums are f32. Where the CPU has no bf16 products, layers widen to f32 and
-//! round back: same results to within the order of the sums, no faster than f32.
+//! inference, at every call in training; sums are f32. Layers that Winograd takes are computed in f32 between reading and
+//! writing the maps: a quarter of the products is faster than two at a time. Where the CPU has no bf16 products, layers widen
+//! to f32 and round back: same results to within the order of the sums, no faster than f32.
 //!
 //! ```text
 //! bf16.rs      conversions of slices
@@ -37,7 +38,9 @@ pub use depthwise::forward as depthwise_forward;
 pub use pool::{adaptive_avg_forward, add_act, max_forward};
 pub use train::{backward_data, backward_weight, forward};
 
-use crate::conv::{self, ConvShape, PackedConv};
+use std::sync::OnceLock;
+
+use crate::conv::{self, ConvShape, PackedConv, choose};
 use crate::narrow::{self, Kernel, Tile};
 use crate::scratch::{self, Aligned};
 use crate::simd::Bounds;
@@ -55,6 +58,8 @@ pub struct PackedConvHalf {
 enum Weight {
     /// Panels of bf16 pairs, group after group.
     Pairs(Aligned),
+    /// Winograd takes the layer, unless maps are so small that pairs are better; either packs at its first use.
+    Either { rounded: Vec<u16>, winograd: OnceLock<PackedConv>, pairs: OnceLock<Aligned> },
     /// Rounded, but in f32, for CPUs without bf16 products.
     Widened(Box<PackedConv>),
 }
@@ -74,22 +79,32 @@ impl PackedConvHalf {
         if let Some(bias) = bias {
             check_len("bias", bias.len(), layer.c_out);
         }
-        let weight = if level.has_bf16() {
-            let k = layer.group_in() * layer.kh * layer.kw;
-            let len = narrow::panels_len(layer.group_out(), narrow::words::<u16>(&layer));
-            let mut panels = Aligned::zeroed(layer.groups * len);
-            for (group, panels) in panels.as_mut_words().chunks_exact_mut(len.max(1)).enumerate() {
-                let bits = |o: usize, i: usize| u32::from(bf16::round(weight[o * k + i]));
-                narrow::pack::<u16>(&layer, group, bits, panels);
-            }
-            Weight::Pairs(panels)
-        } else {
+        let weight = if !level.has_bf16() {
             let rounded: Vec<f32> = weight.iter().map(|w| bf16::widen(bf16::round(*w))).collect();
             Weight::Widened(Box::new(PackedConv::new_at(level, &layer, &rounded, bias)))
+        } else if choose::half::of_packed(&ConvShape { n: 1, h: LARGE, w: LARGE, ..layer }).is_some() {
+            let rounded = weight.iter().map(|w| bf16::round(*w)).collect();
+            Weight::Either { rounded, winograd: OnceLock::new(), pairs: OnceLock::new() }
+        } else {
+            Weight::Pairs(pack_pairs(&layer, |i| bf16::round(weight[i])))
         };
         let bias = bias.map_or_else(|| vec![0.0; layer.c_out], <[f32]>::to_vec);
         Self { level, layer, weight, bias }
     }
+}
+
+/// Rows and columns of a map on which every layer pays that ever does.
+const LARGE: usize = 256;
+
+/// Packs the pairs of every group; `bits` gives a weight by its place in `OIHW`.
+fn pack_pairs(layer: &ConvShape, bits: impl Fn(usize) -> u16 + Sync) -> Aligned {
+    let k = layer.group_in() * layer.kh * layer.kw;
+    let len = narrow::panels_len(layer.group_out(), narrow::words::<u16>(layer));
+    let mut panels = Aligned::zeroed(layer.groups * len);
+    for (group, panels) in panels.as_mut_words().chunks_exact_mut(len.max(1)).enumerate() {
+        narrow::pack::<u16>(layer, group, |o, i| u32::from(bits(o * k + i)), panels);
+    }
+    panels
 }
 
 /// Computes `y = act(conv(x) + bias + residual)` on bf16 maps.
@@ -110,16 +125,27 @@ pub fn forward_half(
     if let Some(residual) = residual {
         check_len("residual", residual.len(), shape.y_len());
     }
-    match &packed.weight {
-        Weight::Pairs(panels) => {
-            let len = panels.as_words().len() / shape.groups;
-            for group in 0..shape.groups {
-                let bias = &packed.bias[group * shape.group_out()..][..shape.group_out()];
-                let kernel = Pairs { bias, bounds: Bounds::of(act) };
-                let panels = &panels.as_words()[group * len..][..len];
-                narrow::run(&kernel, shape, group, x, panels, residual, y);
-            }
+    let pairs = |panels: &Aligned, y: &mut [u16]| {
+        let len = panels.as_words().len() / shape.groups;
+        for group in 0..shape.groups {
+            let bias = &packed.bias[group * shape.group_out()..][..shape.group_out()];
+            let kernel = Pairs { bias, bounds: Bounds::of(act) };
+            let panels = &panels.as_words()[group * len..][..len];
+            narrow::run(&kernel, shape, group, x, panels, residual, y);
         }
+    };
+    match &packed.weight {
+        Weight::Pairs(panels) => pairs(panels, y),
+        Weight::Either { rounded, winograd, pairs: panels } => match choose::half::of_packed(shape) {
+            Some(layer) => {
+                let weight = winograd.get_or_init(|| {
+                    let wide: Vec<f32> = rounded.iter().map(|w| bf16::widen(*w)).collect();
+                    PackedConv::new_at(packed.level, &packed.layer, &wide, Some(&packed.bias))
+                });
+                choose::half::packed(&layer, x, weight, residual, act, y);
+            }
+            None => pairs(panels.get_or_init(|| pack_pairs(&packed.layer, |i| rounded[i])), y),
+        },
         Weight::Widened(weight) => forward_widened(packed.level, shape, x, weight, residual, act, y),
     }
 }

@@ -4,10 +4,10 @@ use super::bf16::{from_f32_at, round, to_f32_at, widen};
 use super::{PackedDepthwiseHalf, Pairs, check_len, depthwise};
 #[cfg(target_arch = "x86_64")]
 use super::{panel, weight};
-use crate::conv::{self, ConvShape};
+use crate::conv::{self, ConvShape, choose};
 use crate::narrow::{self, Place};
 use crate::scratch::{self, buffer};
-use crate::simd::Bounds;
+use crate::simd::{Bounds, convert};
 use crate::{Act, Level};
 
 /// Computes `y = act(conv(x) + bias)` with weights in `OIHW`, rounding and packing them on the way.
@@ -53,8 +53,11 @@ pub(super) fn forward_at(
     }
     if !level.has_bf16() {
         let mut wide = buffer(s.y_len());
-        conv::forward_act(level, s, &widened(level, x), &rounded(w), bias, act, &mut wide);
+        conv::forward_act(level, s, &widened(level, x), &rounded(level, w), bias, act, &mut wide);
         return from_f32_at(level, &wide, y);
+    }
+    if let Some(layer) = choose::half::of_forward(s) {
+        return choose::half::forward(level, &layer, s, x, &rounded(level, w), bias, act, y);
     }
     let zeros;
     let bias = match bias {
@@ -92,13 +95,16 @@ pub(super) fn backward_data_at(level: Level, s: &ConvShape, dy: &[u16], w: &[f32
     check_len("weight", w.len(), s.w_len());
     check_len("dx", dx.len(), s.x_len());
     if s.is_depthwise() || !level.has_bf16() {
-        let (mut wide, dy, w) = (buffer(s.x_len()), widened(level, dy), rounded(w));
+        let (mut wide, dy, w) = (buffer(s.x_len()), widened(level, dy), rounded(level, w));
         if s.is_depthwise() {
             crate::depthwise::backward_data_at(level, s, &dy, &w, &mut wide);
         } else {
             conv::backward_data_level(level, s, &dy, &w, &mut wide);
         }
         return from_f32_at(level, &wide, dx);
+    }
+    if let Some(layer) = choose::half::of_backward(s) {
+        return choose::half::backward_data(level, &layer, s, dy, &rounded(level, w), dx);
     }
     let phases = [0, 1].map(|axis| Phase::all(s, axis));
     // Input pixels that no output reads have no phase of their own.
@@ -212,6 +218,8 @@ fn widened(level: Level, x: &[u16]) -> Vec<f32> {
 }
 
 /// The weights as the products in bf16 see them.
-fn rounded(w: &[f32]) -> Vec<f32> {
-    w.iter().map(|w| widen(round(*w))).collect()
+fn rounded(level: Level, w: &[f32]) -> Vec<f32> {
+    let mut values = buffer(w.len());
+    convert(level, w, &mut values, |w| widen(round(w)));
+    values
 }

@@ -3,8 +3,8 @@
 
 use super::bf16::{round, widen};
 use super::train::{backward_data_at, backward_weight_at, forward_at};
-use crate::conv::tests::{assert_close, noise, shape, shapes};
-use crate::conv::{self, ConvShape};
+use crate::conv::tests::{assert_close, noise, shape, shapes, winograd_shapes};
+use crate::conv::{self, ConvShape, choose};
 use crate::norm::{self, Norm, NormGrads};
 use crate::pool::{self, PoolShape};
 use crate::threads::parallel_for;
@@ -84,6 +84,17 @@ fn backward_weight_matches_the_oracle() {
             assert_close(&dw, &expected, 1e-5, &format!("{level} {s:?}"));
         }
     }
+}
+
+#[test]
+fn winograd_takes_some_layers() {
+    for s in winograd_shapes() {
+        let taken =
+            [choose::half::of_packed(&s), choose::half::of_forward(&s), choose::half::of_backward(&s)];
+        assert!(taken.iter().all(Option::is_some), "{s:?}");
+    }
+    // Too few pixels to pay for the weights.
+    assert!(choose::half::of_forward(&shape(8, [7, 7], [512, 512], [3, 3], [1, 1], [1; 4])).is_none());
 }
 
 /// Weights are rounded as activations are.

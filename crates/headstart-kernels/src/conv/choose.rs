@@ -1,0 +1,184 @@
+//! Which layers Winograd computes, and where its weights come from: packed once, or at each use.
+
+use std::sync::OnceLock;
+
+use super::direct::Finish;
+use super::micro::Blocking;
+use super::pack::{self, Source};
+use super::transform::Stored;
+use super::winograd::{self, Layer, Weights};
+use super::{Act, ConvShape, PackedConv, pack_forward};
+use crate::scratch::{self, Aligned};
+use crate::{End, Level};
+
+/// How dense layers are computed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Algorithm {
+    /// Winograd where it pays, else direct.
+    Best,
+    /// Always plain sums, ten times as accurate: `HEADSTART_CONV=direct`.
+    Direct,
+}
+
+impl Algorithm {
+    pub(super) fn current() -> Self {
+        static CURRENT: OnceLock<Algorithm> = OnceLock::new();
+        *CURRENT.get_or_init(|| match std::env::var("HEADSTART_CONV").as_deref() {
+            Ok("direct") => Algorithm::Direct,
+            _ => Algorithm::Best,
+        })
+    }
+
+    /// The layer as Winograd sees it, if that is how to compute it: 3x3 with stride 1, one group, enough channels.
+    pub(super) fn winograd(self, s: &ConvShape) -> Option<Layer> {
+        let fits = s.kh == 3 && s.kw == 3 && s.stride == [1, 1] && s.groups == 1;
+        let layer = Layer {
+            n: s.n,
+            input: [s.h, s.w, s.c_in],
+            output: [s.out_h(), s.out_w(), s.c_out],
+            origin: [-(s.pad[0] as isize), -(s.pad[2] as isize)],
+        };
+        (self == Algorithm::Best && fits && layer.pays()).then_some(layer)
+    }
+
+    /// The same for the gradient of its input, which is such a layer with the taps reversed.
+    pub(super) fn winograd_back(self, s: &ConvShape) -> Option<Layer> {
+        let fits = s.kh == 3 && s.kw == 3 && s.stride == [1, 1] && s.groups == 1;
+        let layer = Layer {
+            n: s.n,
+            input: [s.out_h(), s.out_w(), s.c_out],
+            output: [s.h, s.w, s.c_in],
+            origin: [s.pad[0] as isize - 2, s.pad[2] as isize - 2],
+        };
+        (self == Algorithm::Best && fits && layer.pays()).then_some(layer)
+    }
+}
+
+/// Computes a layer with weights packed before, transformed at their first use.
+pub(super) fn packed<T: Stored>(layer: &Layer, x: &[T], packed: &PackedConv, finish: Finish<T>, y: &mut [T]) {
+    let (level, panels) = (packed.level, packed.weight.as_slice());
+    if !layer.alone(level) {
+        return winograd::run(level, layer, x, Weights::Panels(panels), finish, y);
+    }
+    let (c_in, c_out) = (layer.input[2], layer.output[2]);
+    let u = packed.transformed.get_or_init(|| {
+        let mut u = Aligned::zeroed(winograd::u_len(level, c_in, c_out));
+        winograd::transform_weight(level, c_in, c_out, panels, u.as_mut_slice());
+        u
+    });
+    winograd::run(level, layer, x, Weights::Transformed(u.as_slice()), finish, y);
+}
+
+/// Computes a layer with weights `w` in `OIHW`.
+pub(super) fn forward<T: Stored>(
+    level: Level,
+    layer: &Layer,
+    shape: &ConvShape,
+    x: &[T],
+    w: &[f32],
+    finish: Finish<T>,
+    y: &mut [T],
+) {
+    scratch::with(super::forward_panels_len(level, shape), |panels| {
+        pack_forward(level, shape, w, panels);
+        with_panels(level, layer, x, panels, finish, y);
+    });
+}
+
+/// Computes the gradient of a layer's input, with [`Algorithm::winograd_back`].
+pub(super) fn backward_data<T: Stored>(
+    level: Level,
+    layer: &Layer,
+    shape: &ConvShape,
+    dy: &[T],
+    w: &[f32],
+    dx: &mut [T],
+) {
+    let (c_in, c_out) = (shape.c_out, shape.c_in);
+    let source = Source { w, from: 0, col: 9, depth: 9 * shape.c_in, taps: &[8, 7, 6, 5, 4, 3, 2, 1, 0] };
+    scratch::with(Blocking::of(level).panels_len(c_out, 9 * c_in), |panels| {
+        pack::pack(level, &source, c_out, c_in, panels);
+        let finish = Finish { bias: None, residual: None, end: Act::None.into() };
+        with_panels(level, layer, dy, panels, finish, dx);
+    });
+}
+
+/// Computes the layer from packed weights that are used once.
+fn with_panels<T: Stored>(
+    level: Level,
+    layer: &Layer,
+    x: &[T],
+    panels: &[f32],
+    finish: Finish<T>,
+    y: &mut [T],
+) {
+    if !layer.alone(level) {
+        return winograd::run(level, layer, x, Weights::Panels(panels), finish, y);
+    }
+    let (c_in, c_out) = (layer.input[2], layer.output[2]);
+    scratch::with(winograd::u_len(level, c_in, c_out), |u| {
+        winograd::transform_weight(level, c_in, c_out, panels, u);
+        winograd::run(level, layer, x, Weights::Transformed(u), finish, y);
+    });
+}
+
+/// The layers on bf16 maps that are computed in f32: with products saved, that is faster than pairs of bf16.
+pub(crate) mod half {
+    use super::*;
+
+    /// The layer, if its weights are packed once and [`packed`] is the best way.
+    pub(crate) fn of_packed(shape: &ConvShape) -> Option<Layer> {
+        Algorithm::current().winograd(shape).filter(|layer| layer.beats_pairs(false))
+    }
+
+    /// The layer, if [`forward`] is the best way.
+    pub(crate) fn of_forward(shape: &ConvShape) -> Option<Layer> {
+        Algorithm::current().winograd(shape).filter(|layer| layer.beats_pairs(true))
+    }
+
+    /// The layer, if [`backward_data`] is the best way.
+    pub(crate) fn of_backward(shape: &ConvShape) -> Option<Layer> {
+        Algorithm::current().winograd_back(shape).filter(|layer| layer.beats_pairs(true))
+    }
+
+    /// Computes `y = act(conv(x) + bias + residual)`.
+    ///
+    /// Panics if the CPU has no bf16 products, or a length does not fit.
+    pub(crate) fn packed(
+        layer: &Layer,
+        x: &[u16],
+        packed: &PackedConv,
+        residual: Option<&[u16]>,
+        act: Act,
+        y: &mut [u16],
+    ) {
+        let finish = Finish { bias: packed.bias.as_deref(), residual, end: End::Clamp(act) };
+        super::packed(layer, x, packed, finish, y);
+    }
+
+    /// Computes `y = act(conv(x) + bias)`; panics as [`packed`] does.
+    pub(crate) fn forward(
+        level: Level,
+        layer: &Layer,
+        shape: &ConvShape,
+        x: &[u16],
+        w: &[f32],
+        bias: Option<&[f32]>,
+        act: Act,
+        y: &mut [u16],
+    ) {
+        super::forward(level, layer, shape, x, w, Finish { bias, residual: None, end: End::Clamp(act) }, y);
+    }
+
+    /// Computes the gradient of the input; panics as [`packed`] does.
+    pub(crate) fn backward_data(
+        level: Level,
+        layer: &Layer,
+        shape: &ConvShape,
+        dy: &[u16],
+        w: &[f32],
+        dx: &mut [u16],
+    ) {
+        super::backward_data(level, layer, shape, dy, w, dx);
+    }
+}
