@@ -101,7 +101,7 @@ unsafe fn outer_of<const M: usize, const V: usize>(t: &Outer) {
                             acc[r][v] = _mm512_fmadd_ps(dy, x[v], acc[r][v]);
                         }
                     }
-                    a = a.add(M);
+                    a = a.wrapping_add(t.a_pixel);
                     b = b.wrapping_add(t.b_pixel);
                 }
             }

@@ -30,8 +30,9 @@ pub(super) struct Tile {
 
 /// A tile of weight gradient: `dw[mr][nr] += Σ over pixels of a[pixel][mr] ⊗ b[pixel][nr]`.
 pub(super) struct Outer {
-    /// `[maps][rows][pixels][m]`, contiguous.
+    /// `[maps][rows][pixels]`, `m` floats each `a_pixel` from the last.
     pub a: *const f32,
+    pub a_pixel: usize,
     /// Panel of `nr` floats a pixel, walked with the three steps below (in floats).
     pub b: *const f32,
     pub maps: usize,

@@ -5,7 +5,7 @@
 //! winograd.rs the same for 3x3 layers of stride 1 with 32 or more channels, in a third of the products;
 //!             transform.rs holds its transforms, choose.rs says for which layers; `HEADSTART_CONV=direct`
 //!             switches it off
-//! weight.rs   backward-weight: sums over pixels
+//! weight.rs   backward-weight: sums over pixels; winograd_weight.rs for Winograd's layers
 //! pack.rs     weights into the order the micro-kernels read
 //! micro.rs    the two micro-kernels' interface; avx512.rs and avx2.rs hold them
 //! groups.rs   narrow groups put together
@@ -28,6 +28,7 @@ pub(crate) mod tests;
 mod transform;
 mod weight;
 mod winograd;
+mod winograd_weight;
 
 use choose::Algorithm;
 use direct::{Finish, Grid};
@@ -329,12 +330,26 @@ pub fn backward_weight(shape: &ConvShape, x: &[f32], dy: &[f32], dw: &mut [f32])
 
 /// Computes [`backward_weight`] at a level.
 pub(crate) fn backward_weight_at(level: Level, shape: &ConvShape, x: &[f32], dy: &[f32], dw: &mut [f32]) {
+    backward_weight_by(level, Algorithm::current(), shape, x, dy, dw);
+}
+
+fn backward_weight_by(
+    level: Level,
+    algorithm: Algorithm,
+    shape: &ConvShape,
+    x: &[f32],
+    dy: &[f32],
+    dw: &mut [f32],
+) {
     shape.check();
     check_len("x", x.len(), shape.x_len());
     check_len("dy", dy.len(), shape.y_len());
     check_len("dw", dw.len(), shape.w_len());
     if level == Level::Scalar {
         return scalar::backward_weight(shape, x, dy, dw);
+    }
+    if let Some(layer) = algorithm.winograd(shape) {
+        return winograd_weight::run(level, &layer, shape, x, dy, dw);
     }
     let each_group = |shape: &ConvShape, dw: &mut [f32]| {
         (0..shape.groups).for_each(|group| weight::run(level, shape, group, x, dy, dw));

@@ -165,6 +165,8 @@ fn winograd_matches_the_oracle() {
         let mut expected = vec![0.0; s.y_len()];
         let mut expected_dx = vec![0.0; s.x_len()];
         backward_data_at(widest, Algorithm::Direct, &s, &dy, &w, &mut expected_dx);
+        let mut expected_dw = vec![0.0; s.w_len()];
+        backward_weight_by(widest, Algorithm::Direct, &s, &x, &dy, &mut expected_dw);
         for level in vector_levels() {
             for end in [Act::Relu.into(), Curve::Silu.into()] {
                 let finish = Finish { bias: Some(&b), residual: Some(&r), end };
@@ -179,6 +181,10 @@ fn winograd_matches_the_oracle() {
             let mut dx = vec![f32::NAN; s.x_len()];
             backward_data_at(level, Algorithm::Best, &s, &dy, &w, &mut dx);
             assert_close(&dx, &expected_dx, 5e-5, &format!("{level} backward {s:?}"));
+            let mut dw = vec![f32::NAN; s.w_len()];
+            backward_weight_by(level, Algorithm::Best, &s, &x, &dy, &mut dw);
+            assert_close(&dw, &expected_dw, 5e-5, &format!("{level} weights {s:?}"));
+            assert_ne!(dw, expected_dw, "{level}: Winograd did not run for {s:?}");
         }
     }
 }

@@ -40,6 +40,39 @@ pub(super) fn weight_row(level: Level, y: usize, taps: [&[f32]; 9], mut points: 
     }
 }
 
+/// `Z = A y Aᵀ` of 4x4 gradients `y` for each of `len` channels, a multiple of 16.
+///
+/// # Safety
+/// `level` is supported; every pointer leads to `len` floats.
+pub(super) unsafe fn gradient(level: Level, len: usize, y: &[*const f32; 16], points: &[*mut f32; 36]) {
+    match level {
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: the caller's promise.
+        Level::Avx512 => unsafe { avx512::gradient(len, y, points) },
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: the caller's promise.
+        Level::Avx2 => unsafe { avx2::gradient(len, y, points) },
+        _ => unreachable!("the scalar level has no Winograd"),
+    }
+}
+
+/// `g = Gᵀ U G` for each of the channels, a multiple of 16: the transpose of [`weight`].
+pub(super) fn weight_gradient(level: Level, points: [&[f32]; 36], mut taps: [&mut [f32]; 9]) {
+    let len = points[0].len();
+    assert!(len.is_multiple_of(16) && points.iter().all(|p| p.len() == len));
+    assert!(level.is_supported() && taps.iter().all(|t| t.len() == len));
+    let (points, taps) = (points.map(<[f32]>::as_ptr), taps.each_mut().map(|t| t.as_mut_ptr()));
+    match level {
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: `level` is supported; all slices have `len` floats, whole vectors.
+        Level::Avx512 => unsafe { avx512::weight_gradient(len, &points, &taps) },
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: as above.
+        Level::Avx2 => unsafe { avx2::weight_gradient(len, &points, &taps) },
+        _ => unreachable!("the scalar level has no Winograd"),
+    }
+}
+
 /// What the maps of a layer are stored as; the transforms compute in f32.
 pub(super) trait Stored: Plain {
     /// Tells whether the transforms of such maps exist at a level of this CPU.
@@ -198,6 +231,80 @@ macro_rules! weights {
                     unsafe { $store(points[x].add(c), row[x]) };
                 }
             }
+        }
+
+        #[target_feature(enable = $features)]
+        pub(super) unsafe fn gradient(len: usize, y: &[*const f32; 16], points: &[*mut f32; 36]) {
+            for c in (0..len).step_by($lanes) {
+                let mut half = [[$set(0.0); 4]; 6];
+                for x in 0..4 {
+                    let mut d = [$set(0.0); 4];
+                    for i in 0..4 {
+                        // SAFETY: whole vectors within `len`, see the caller.
+                        d[i] = unsafe { $load(y[4 * i + x].add(c)) };
+                    }
+                    let column = gradient_line(d);
+                    for y in 0..6 {
+                        half[y][x] = column[y];
+                    }
+                }
+                for y in 0..6 {
+                    let row = gradient_line(half[y]);
+                    for x in 0..6 {
+                        // SAFETY: as above.
+                        unsafe { $store(points[6 * y + x].add(c), row[x]) };
+                    }
+                }
+            }
+        }
+
+        /// The transpose of `output_line`.
+        #[inline]
+        #[target_feature(enable = $features)]
+        fn gradient_line(d: [$vector; 4]) -> [$vector; 6] {
+            let (even, odd) = ($add(d[0], d[2]), $add(d[1], d[3]));
+            let even4 = $fmadd($set(4.0), d[2], d[0]);
+            let odd8 = $mul($set(2.0), $fmadd($set(4.0), d[3], d[1]));
+            [d[0], $add(even, odd), $sub(even, odd), $add(even4, odd8), $sub(even4, odd8), d[3]]
+        }
+
+        #[target_feature(enable = $features)]
+        pub(super) unsafe fn weight_gradient(len: usize, points: &[*const f32; 36], taps: &[*mut f32; 9]) {
+            for c in (0..len).step_by($lanes) {
+                let mut half = [[$set(0.0); 6]; 3];
+                for x in 0..6 {
+                    let mut p = [$set(0.0); 6];
+                    for y in 0..6 {
+                        // SAFETY: whole vectors within `len`, see the caller.
+                        p[y] = unsafe { $load(points[6 * y + x].add(c)) };
+                    }
+                    let column = weight_gradient_line(p);
+                    for y in 0..3 {
+                        half[y][x] = column[y];
+                    }
+                }
+                for y in 0..3 {
+                    let row = weight_gradient_line(half[y]);
+                    for x in 0..3 {
+                        // SAFETY: as above.
+                        unsafe { $store(taps[3 * y + x].add(c), row[x]) };
+                    }
+                }
+            }
+        }
+
+        /// The transpose of `weight_line`.
+        #[inline]
+        #[target_feature(enable = $features)]
+        fn weight_gradient_line(p: [$vector; 6]) -> [$vector; 3] {
+            let (near, far) = ($add(p[1], p[2]), $add(p[3], p[4]));
+            let (near_odd, far_odd) = ($sub(p[2], p[1]), $sub(p[3], p[4]));
+            let sixth = $set(1.0 / 6.0);
+            [
+                $fmadd($set(0.25), p[0], $fmadd($set(1.0 / 24.0), far, $mul($set(-1.0 / 6.0), near))),
+                $fmadd(sixth, near_odd, $mul($set(1.0 / 12.0), far_odd)),
+                $fmadd(sixth, $sub(far, near), p[5]),
+            ]
         }
 
         #[inline]

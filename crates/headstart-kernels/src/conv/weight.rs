@@ -322,6 +322,7 @@ impl<'a> Plan<'a> {
                         unsafe { sums.part(((tap * self.panels + p) * self.outputs + channel) * nr, m * nr) };
                     let outer = Outer {
                         a: dy[channel * pixels..].as_ptr(),
+                        a_pixel: m,
                         b: x[p * panel_len + (ky * x_columns + kx) * x_pixel..].as_ptr(),
                         maps: lines[0],
                         rows: lines[1],

@@ -36,7 +36,7 @@ const SIDE: usize = 4;
 const TOLL: usize = 270;
 
 /// Values of a transformed tile.
-const POINTS: usize = 36;
+pub(super) const POINTS: usize = 36;
 
 /// Bytes of `V` and `M` that stay in L2 beside the stream of `U`, and those that stay in L3.
 const BAND_BYTES: usize = 576 << 10;
@@ -54,7 +54,7 @@ impl Layer {
         self.output[1].div_ceil(SIDE)
     }
 
-    fn tiles(&self) -> usize {
+    pub(super) fn tiles(&self) -> usize {
         self.n * self.tile_rows() * self.tile_columns()
     }
 
@@ -64,8 +64,39 @@ impl Layer {
         BAND_BYTES / self.tile_bytes() >= Blocking::of(level).mr && u_bytes <= STREAMED_BYTES
     }
 
+    /// Image, and first output row and column of a tile.
+    fn place(&self, tile: usize) -> [usize; 3] {
+        let (rows, columns) = (self.tile_rows(), self.tile_columns());
+        [tile / columns / rows, tile / columns % rows * SIDE, tile % columns * SIDE]
+    }
+
+    /// The channels of the 6x6 inputs of a tile, those outside the map being `zeros`.
+    pub(super) fn inputs<T>(&self, tile: usize, x: &[T], zeros: &[T]) -> [*const T; POINTS] {
+        let [in_h, in_w, c_in] = self.input;
+        let [image, out_y, out_x] = self.place(tile);
+        assert_eq!(zeros.len(), c_in);
+        std::array::from_fn(|point| {
+            let y = (out_y + point / 6).checked_add_signed(self.origin[0]);
+            let x_at = (out_x + point % 6).checked_add_signed(self.origin[1]);
+            match (y.filter(|y| *y < in_h), x_at.filter(|x| *x < in_w)) {
+                (Some(y), Some(x_at)) => x[((image * in_h + y) * in_w + x_at) * c_in..][..c_in].as_ptr(),
+                _ => zeros.as_ptr(),
+            }
+        })
+    }
+
+    /// Offsets of the 4x4 outputs of a tile, where they are on the map.
+    pub(super) fn outputs(&self, tile: usize) -> [Option<usize>; SIDE * SIDE] {
+        let [out_h, out_w, c_out] = self.output;
+        let [image, out_y, out_x] = self.place(tile);
+        std::array::from_fn(|i| {
+            let (y, x) = (out_y + i / SIDE, out_x + i % SIDE);
+            (y < out_h && x < out_w).then(|| ((image * out_h + y) * out_w + x) * c_out)
+        })
+    }
+
     /// Bytes of one tile in `V` and `M`.
-    fn tile_bytes(&self) -> usize {
+    pub(super) fn tile_bytes(&self) -> usize {
         POINTS * 4 * (self.input[2] + self.output[2])
     }
 
@@ -186,7 +217,7 @@ struct Work<'a, T: Stored> {
 }
 
 /// Rows of `V` and `M` are padded so that the rows of a micro-tile do not share a cache set.
-fn padded(channels: usize) -> usize {
+pub(super) fn padded(channels: usize) -> usize {
     if channels.is_multiple_of(256) { channels + 16 } else { channels }
 }
 
@@ -205,31 +236,15 @@ impl<T: Stored> Work<'_, T> {
         });
     }
 
-    /// Image, and first output row and column of a tile.
-    fn place(&self, tile: usize) -> [usize; 3] {
-        let (rows, columns) = (self.layer.tile_rows(), self.layer.tile_columns());
-        [tile / columns / rows, tile / columns % rows * SIDE, tile % columns * SIDE]
-    }
-
     fn transform_inputs(&self, first: usize, count: usize, v: &mut [f32], v_step: usize) {
-        let [in_h, in_w, c_in] = self.layer.input;
+        let c_in = self.layer.input[2];
         let row = padded(c_in);
         let v = SharedMut::new(v);
         parallel_for(count.div_ceil(4), |task| {
             scratch::with_plain(c_in, |zeros: &mut [T]| {
                 zeros.fill(T::default());
                 for t in task * 4..count.min(task * 4 + 4) {
-                    let [image, out_y, out_x] = self.place(first + t);
-                    let inputs: [*const T; POINTS] = std::array::from_fn(|point| {
-                        let y = (out_y + point / 6).checked_add_signed(self.layer.origin[0]);
-                        let x = (out_x + point % 6).checked_add_signed(self.layer.origin[1]);
-                        match (y.filter(|y| *y < in_h), x.filter(|x| *x < in_w)) {
-                            (Some(y), Some(x)) => {
-                                self.x[((image * in_h + y) * in_w + x) * c_in..][..c_in].as_ptr()
-                            }
-                            _ => zeros.as_ptr(),
-                        }
-                    });
+                    let inputs = self.layer.inputs(first + t, self.x, zeros);
                     // SAFETY: each task writes its own tiles of each point.
                     let points = std::array::from_fn(|point| {
                         unsafe { v.part(point * v_step + t * row, c_in) }.as_mut_ptr()
@@ -327,18 +342,14 @@ impl<T: Stored> Work<'_, T> {
     }
 
     fn transform_outputs(&self, first: usize, count: usize, m: &[f32], m_step: usize) {
-        let [out_h, out_w, c_out] = self.layer.output;
+        let c_out = self.layer.output[2];
         let row = padded(c_out);
         let (low, high) = micro::limits(self.finish.end.act());
         parallel_for(count.div_ceil(4), |task| {
             scratch::with_plain(c_out, |rest: &mut [T]| {
                 for t in task * 4..count.min(task * 4 + 4) {
-                    let [image, out_y, out_x] = self.place(first + t);
                     let points = std::array::from_fn(|point| m[point * m_step + t * row..][..c_out].as_ptr());
-                    let at: [Option<usize>; 16] = std::array::from_fn(|i| {
-                        let (y, x) = (out_y + i / SIDE, out_x + i % SIDE);
-                        (y < out_h && x < out_w).then(|| ((image * out_h + y) * out_w + x) * c_out)
-                    });
+                    let at = self.layer.outputs(first + t);
                     // Outputs beyond the map go where no one reads them.
                     let rest = rest.as_mut_ptr();
                     let outputs = at.map(|at| match at {
