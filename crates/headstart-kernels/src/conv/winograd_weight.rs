@@ -4,7 +4,10 @@
 //! gives: inputs are transformed as there (`V`), the gradients of 4x4 outputs by its `A` (`Z`), and the sums
 //! over tiles of `Z ⊗ V`, a matrix product for each of the 36 points, by `Gᵀ` into 3x3 weights, once at the end.
 //!
-//! Chunks of tiles pass through the last cache; their number depends on the layer alone, and so do the bits.
+//! Chunks of tiles pass through the caches; all of them add to the sums of every output. If there is one chunk, some
+//! outputs at a time have sums. The shape alone decides, so the bits are the same at any thread count.
+
+use std::ops::Range;
 
 use super::ConvShape;
 use super::micro::{self, Blocking, Outer};
@@ -13,28 +16,37 @@ use super::winograd::{Layer, POINTS, padded};
 use crate::threads::{SharedMut, parallel_for};
 use crate::{Level, scratch};
 
-/// Bytes of `V` and `Z` of a chunk.
-const CHUNK_BYTES: usize = 6 << 20;
+/// Bytes of `V` and `Z` of a chunk, and the fewest tiles for which loading and storing the sums is little work.
+const CHUNK_BYTES: usize = 2 << 20;
+const CHUNK_TILES: usize = 64;
+
+/// Bytes of sums of the outputs that one chunk is multiplied for at a time.
+const SUMS_BYTES: usize = 4 << 20;
 
 /// Computes `dw`, `OIHW`.
 pub(super) fn run(level: Level, layer: &Layer, s: &ConvShape, x: &[f32], dy: &[f32], dw: &mut [f32]) {
     let tiles = layer.tiles();
-    let most = (CHUNK_BYTES / layer.tile_bytes()).max(1);
+    let most = (CHUNK_BYTES / layer.tile_bytes()).max(CHUNK_TILES);
     let chunk = tiles.div_ceil(tiles.div_ceil(most));
     let work = Work { level, layer, x, dy, steps: [chunk * padded(s.c_in) + 16, chunk * padded(s.c_out)] };
     let [v_step, z_step] = work.steps;
-    let sums_len = POINTS * work.sums_step();
-    scratch::with(sums_len, |sums| {
+    let group = if chunk < tiles { s.c_out } else { work.group() };
+    scratch::with(work.sums_len(group), |sums| {
         scratch::with(POINTS * v_step, |v| {
             scratch::with(POINTS * z_step, |z| {
                 for first in (0..tiles).step_by(chunk) {
                     let count = chunk.min(tiles - first);
                     work.transform(first, count, v, z);
-                    work.multiply(count, v, z, sums, first == 0);
+                    for from in (0..s.c_out).step_by(group) {
+                        let outputs = from..s.c_out.min(from + group);
+                        work.multiply(count, outputs.clone(), v, z, sums, first == 0);
+                        if first + count == tiles {
+                            work.unpack(outputs, sums, dw);
+                        }
+                    }
                 }
             });
         });
-        work.unpack(sums, dw);
     });
 }
 
@@ -56,9 +68,17 @@ impl Work<'_> {
         self.channels()[0].div_ceil(Blocking::of(self.level).nr)
     }
 
-    /// Floats of one point's sums, `[panel][output][nr]`.
-    fn sums_step(&self) -> usize {
-        self.panels() * self.channels()[1] * Blocking::of(self.level).nr
+    /// Floats of the sums of some outputs, `[36][panel][output][nr]`.
+    fn sums_len(&self, outputs: usize) -> usize {
+        POINTS * self.panels() * outputs * Blocking::of(self.level).nr
+    }
+
+    /// Outputs whose sums stay in the caches, in whole blocks.
+    fn group(&self) -> usize {
+        let (mr, c_out) = (Blocking::of(self.level).mr, self.channels()[1]);
+        let most = SUMS_BYTES / (4 * self.sums_len(1));
+        // Equal groups, so that the last is not a sliver.
+        c_out.div_ceil(c_out.div_ceil(most.max(mr))).next_multiple_of(mr).min(c_out)
     }
 
     fn transform(&self, first: usize, count: usize, v: &mut [f32], z: &mut [f32]) {
@@ -92,23 +112,34 @@ impl Work<'_> {
         });
     }
 
-    fn multiply(&self, count: usize, v: &[f32], z: &[f32], sums: &mut [f32], first: bool) {
+    /// Adds the products of `count` tiles to the sums of some outputs.
+    fn multiply(
+        &self,
+        count: usize,
+        outputs: Range<usize>,
+        v: &[f32],
+        z: &[f32],
+        sums: &mut [f32],
+        first: bool,
+    ) {
         let [c_in, c_out] = self.channels();
         let [v_step, z_step] = self.steps;
         let Blocking { mr, nr } = Blocking::of(self.level);
         // Blocks of almost equal size, as in `weight.rs`.
-        let blocks = c_out.div_ceil(mr);
+        let blocks = outputs.len().div_ceil(mr);
         assert!(v.len() >= POINTS * v_step && z.len() >= POINTS * z_step && count * padded(c_in) < v_step);
-        let (step, panels) = (self.sums_step(), self.panels());
+        let (step, panels) = (self.sums_len(outputs.len()) / POINTS, self.panels());
         let sums = SharedMut::new(sums);
         parallel_for(POINTS, |point| {
             for p in 0..panels {
                 for b in 0..blocks {
-                    let (from, end) = (b * c_out / blocks, (b + 1) * c_out / blocks);
+                    let (from, end) = (b * outputs.len() / blocks, (b + 1) * outputs.len() / blocks);
                     // SAFETY: each task has its own point.
-                    let dw = unsafe { sums.part(point * step + (p * c_out + from) * nr, (end - from) * nr) };
+                    let dw = unsafe {
+                        sums.part(point * step + (p * outputs.len() + from) * nr, (end - from) * nr)
+                    };
                     let outer = Outer {
-                        a: z[point * z_step + from..].as_ptr(),
+                        a: z[point * z_step + outputs.start + from..].as_ptr(),
                         a_pixel: padded(c_out),
                         b: v[point * v_step + p * nr..].as_ptr(),
                         maps: 1,
@@ -128,19 +159,20 @@ impl Work<'_> {
         });
     }
 
-    /// Turns the sums into weights.
-    fn unpack(&self, sums: &[f32], dw: &mut [f32]) {
-        let [c_in, c_out] = self.channels();
+    /// Turns the sums of some outputs into weights.
+    fn unpack(&self, outputs: Range<usize>, sums: &[f32], dw: &mut [f32]) {
+        let c_in = self.channels()[0];
         let nr = Blocking::of(self.level).nr;
-        let (step, panels) = (self.sums_step(), self.panels());
+        let (step, panels) = (self.sums_len(outputs.len()) / POINTS, self.panels());
         let dw = SharedMut::new(dw);
-        parallel_for(c_out, |o| {
+        parallel_for(outputs.len(), |o| {
             // SAFETY: each task writes its own output channel.
-            let dw = unsafe { dw.part(o * c_in * 9, c_in * 9) };
+            let dw = unsafe { dw.part((outputs.start + o) * c_in * 9, c_in * 9) };
             for (p, dw) in (0..panels).zip(dw.chunks_mut(9 * nr)) {
                 let mut taps = [[0.0; 32]; 9];
                 let len = dw.len() / 9;
-                let points = std::array::from_fn(|point| &sums[point * step + (p * c_out + o) * nr..][..len]);
+                let points =
+                    std::array::from_fn(|point| &sums[point * step + (p * outputs.len() + o) * nr..][..len]);
                 transform::weight_gradient(self.level, points, taps.each_mut().map(|tap| &mut tap[..len]));
                 for (tap, values) in taps.iter().enumerate() {
                     for (i, value) in values[..len].iter().enumerate() {
