@@ -126,9 +126,11 @@ fn with_panels<T: Stored>(
 pub(crate) mod half {
     use super::*;
 
-    /// The layer, if its weights are packed once and [`packed`] is the best way.
+    /// The layer, if its weights are packed once and [`packed`] is the best way: for 16 images, as a few more or fewer must
+    /// not change the bits of any.
     pub(crate) fn of_packed(shape: &ConvShape) -> Option<Layer> {
-        Algorithm::current().winograd(shape).filter(|layer| layer.beats_pairs(false))
+        let usual = Algorithm::current().winograd(&ConvShape { n: 16, ..*shape })?;
+        usual.beats_pairs(false).then_some(Layer { n: shape.n, ..usual })
     }
 
     /// The layer, if [`forward`] is the best way.
