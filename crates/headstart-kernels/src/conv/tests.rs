@@ -155,6 +155,8 @@ fn winograd_matches_the_oracle() {
         // Too many channels for a band of one thread.
         one(20, [7, 7], [272, 256], [1; 4]),
         one(1, [44, 40], [512, 32], [1; 4]),
+        // Sums of a few outputs at a time.
+        one(4, [7, 7], [512, 112], [1; 4]),
     ];
     for s in shapes {
         assert!(Algorithm::Best.winograd(&s).is_some(), "{s:?}");
