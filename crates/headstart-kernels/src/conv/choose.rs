@@ -159,6 +159,7 @@ pub(crate) mod half {
     }
 
     /// Computes `y = act(conv(x) + bias)`; panics as [`packed`] does.
+    #[allow(clippy::too_many_arguments)]
     pub(crate) fn forward(
         level: Level,
         layer: &Layer,

@@ -479,8 +479,10 @@ mod half {
     #[inline]
     #[target_feature(enable = "avx512f,avx512bf16")]
     unsafe fn write(to: *mut u16, values: __m512) {
-        // SAFETY: there is room by the caller's promise; both are 32 plain bytes.
-        unsafe { _mm256_storeu_si256(to.cast(), std::mem::transmute(_mm512_cvtneps_pbh(values))) };
+        // SAFETY: both are 32 plain bytes.
+        let half = unsafe { std::mem::transmute::<__m256bh, __m256i>(_mm512_cvtneps_pbh(values)) };
+        // SAFETY: there is room by the caller's promise.
+        unsafe { _mm256_storeu_si256(to.cast(), half) };
     }
 
     maps!(

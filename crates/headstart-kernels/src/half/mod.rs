@@ -59,7 +59,7 @@ enum Weight {
     /// Panels of bf16 pairs, group after group.
     Pairs(Aligned),
     /// Winograd takes the layer, unless maps are so small that pairs are better; either packs at its first use.
-    Either { rounded: Vec<u16>, winograd: OnceLock<PackedConv>, pairs: OnceLock<Aligned> },
+    Either { rounded: Vec<u16>, winograd: OnceLock<Box<PackedConv>>, pairs: OnceLock<Aligned> },
     /// Rounded, but in f32, for CPUs without bf16 products.
     Widened(Box<PackedConv>),
 }
@@ -140,7 +140,7 @@ pub fn forward_half(
             Some(layer) => {
                 let weight = winograd.get_or_init(|| {
                     let wide: Vec<f32> = rounded.iter().map(|w| bf16::widen(*w)).collect();
-                    PackedConv::new_at(packed.level, &packed.layer, &wide, Some(&packed.bias))
+                    Box::new(PackedConv::new_at(packed.level, &packed.layer, &wide, Some(&packed.bias)))
                 });
                 choose::half::packed(&layer, x, weight, residual, act, y);
             }
