@@ -34,6 +34,7 @@ use choose::Algorithm;
 use direct::{Finish, Grid};
 use micro::Blocking;
 use pack::Source;
+use winograd::Layer;
 
 use std::sync::OnceLock;
 
@@ -348,7 +349,7 @@ fn backward_weight_by(
     if level == Level::Scalar {
         return scalar::backward_weight(shape, x, dy, dw);
     }
-    if let Some(layer) = algorithm.winograd(shape) {
+    if let Some(layer) = algorithm.winograd(shape).filter(Layer::pays_for_weights) {
         return winograd_weight::run(level, &layer, shape, x, dy, dw);
     }
     let each_group = |shape: &ConvShape, dw: &mut [f32]| {

@@ -6,6 +6,21 @@
 use crate::scratch::Plain;
 use crate::{End, Level};
 
+/// The points are 0, ±P, ±Q, ∞. The usual 1 and 2 save a few products of powers of two and lose twice the digits.
+const P: f32 = 0.625;
+const Q: f32 = 1.5;
+
+/// Their squares and cubes.
+const P2: f32 = P * P;
+const Q2: f32 = Q * Q;
+const P3: f32 = P * P2;
+const Q3: f32 = Q * Q2;
+
+/// One over the product of a point's distances from the other four.
+const AT_0: f32 = 1.0 / (P2 * Q2);
+const AT_P: f32 = 1.0 / (2.0 * P2 * (P2 - Q2));
+const AT_Q: f32 = 1.0 / (2.0 * Q2 * (Q2 - P2));
+
 /// `U = G g Gᵀ` for each of the channels.
 pub(super) fn weight(level: Level, taps: [&[f32]; 9], mut points: [&mut [f32]; 36]) {
     let len = taps[0].len();
@@ -262,10 +277,11 @@ macro_rules! weights {
         #[inline]
         #[target_feature(enable = $features)]
         fn gradient_line(d: [$vector; 4]) -> [$vector; 6] {
-            let (even, odd) = ($add(d[0], d[2]), $add(d[1], d[3]));
-            let even4 = $fmadd($set(4.0), d[2], d[0]);
-            let odd8 = $mul($set(2.0), $fmadd($set(4.0), d[3], d[1]));
-            [d[0], $add(even, odd), $sub(even, odd), $add(even4, odd8), $sub(even4, odd8), d[3]]
+            let even = $fmadd($set(P2), d[2], d[0]);
+            let odd = $mul($set(P), $fmadd($set(P2), d[3], d[1]));
+            let even2 = $fmadd($set(Q2), d[2], d[0]);
+            let odd2 = $mul($set(Q), $fmadd($set(Q2), d[3], d[1]));
+            [d[0], $add(even, odd), $sub(even, odd), $add(even2, odd2), $sub(even2, odd2), d[3]]
         }
 
         #[target_feature(enable = $features)]
@@ -298,26 +314,25 @@ macro_rules! weights {
         #[target_feature(enable = $features)]
         fn weight_gradient_line(p: [$vector; 6]) -> [$vector; 3] {
             let (near, far) = ($add(p[1], p[2]), $add(p[3], p[4]));
-            let (near_odd, far_odd) = ($sub(p[2], p[1]), $sub(p[3], p[4]));
-            let sixth = $set(1.0 / 6.0);
+            let (near_odd, far_odd) = ($sub(p[1], p[2]), $sub(p[3], p[4]));
             [
-                $fmadd($set(0.25), p[0], $fmadd($set(1.0 / 24.0), far, $mul($set(-1.0 / 6.0), near))),
-                $fmadd(sixth, near_odd, $mul($set(1.0 / 12.0), far_odd)),
-                $fmadd(sixth, $sub(far, near), p[5]),
+                $fmadd($set(AT_0), p[0], $fmadd($set(AT_Q), far, $mul($set(AT_P), near))),
+                $fmadd($set(P * AT_P), near_odd, $mul($set(Q * AT_Q), far_odd)),
+                $fmadd($set(P2 * AT_P), near, $fmadd($set(Q2 * AT_Q), far, p[5])),
             ]
         }
 
         #[inline]
         #[target_feature(enable = $features)]
         fn weight_line(g: [$vector; 3]) -> [$vector; 6] {
-            let even = $mul($set(-1.0 / 6.0), $add(g[0], g[2]));
-            let odd = $mul($set(1.0 / 6.0), g[1]);
-            let even2 = $fmadd($set(1.0 / 24.0), g[0], $mul($set(1.0 / 6.0), g[2]));
-            let odd2 = $mul($set(1.0 / 12.0), g[1]);
+            let even = $mul($set(AT_P), $fmadd($set(P2), g[2], g[0]));
+            let odd = $mul($set(P * AT_P), g[1]);
+            let even2 = $mul($set(AT_Q), $fmadd($set(Q2), g[2], g[0]));
+            let odd2 = $mul($set(Q * AT_Q), g[1]);
             [
-                $mul($set(0.25), g[0]),
-                $sub(even, odd),
+                $mul($set(AT_0), g[0]),
                 $add(even, odd),
+                $sub(even, odd),
                 $add(even2, odd2),
                 $sub(even2, odd2),
                 g[2],
@@ -331,7 +346,8 @@ macro_rules! weights {
 macro_rules! maps {
     (
         $features:literal, $lanes:literal, $vector:ident, $value:ident, $read:ident, $write:ident, $load:ident,
-        $store:ident, $set:ident, $add:ident, $sub:ident, $fmadd:ident, $fnmadd:ident, $max:ident, $min:ident
+        $store:ident, $set:ident, $add:ident, $sub:ident, $mul:ident, $fmadd:ident, $fnmadd:ident, $max:ident,
+        $min:ident
     ) => {
         #[target_feature(enable = $features)]
         pub(super) unsafe fn input(len: usize, inputs: &[*const $value; 36], points: &[*mut f32; 36]) {
@@ -361,18 +377,18 @@ macro_rules! maps {
         #[inline]
         #[target_feature(enable = $features)]
         fn input_line(d: [$vector; 6]) -> [$vector; 6] {
-            let (two, four, five) = ($set(2.0), $set(4.0), $set(5.0));
-            let even = $fnmadd(four, d[2], d[4]);
-            let odd = $fnmadd(four, d[1], d[3]);
-            let even2 = $sub(d[4], d[2]);
-            let odd2 = $sub(d[3], d[1]);
+            let even = $fnmadd($set(Q2), d[2], d[4]);
+            let odd = $fnmadd($set(Q2), d[1], d[3]);
+            let even2 = $fnmadd($set(P2), d[2], d[4]);
+            let odd2 = $fnmadd($set(P2), d[1], d[3]);
+            let (product, sum) = ($set(P2 * Q2), $set(P2 + Q2));
             [
-                $fmadd(four, d[0], $fnmadd(five, d[2], d[4])),
-                $add(even, odd),
-                $sub(even, odd),
-                $fmadd(two, odd2, even2),
-                $fnmadd(two, odd2, even2),
-                $fmadd(four, d[1], $fnmadd(five, d[3], d[5])),
+                $fmadd(product, d[0], $fnmadd(sum, d[2], d[4])),
+                $fmadd($set(P), odd, even),
+                $fnmadd($set(P), odd, even),
+                $fmadd($set(Q), odd2, even2),
+                $fnmadd($set(Q), odd2, even2),
+                $fmadd(product, d[1], $fnmadd(sum, d[3], d[5])),
             ]
         }
 
@@ -416,9 +432,9 @@ macro_rules! maps {
             let (sum2, difference2) = ($add(m[3], m[4]), $sub(m[3], m[4]));
             [
                 $add(m[0], $add(sum, sum2)),
-                $fmadd($set(2.0), difference2, difference),
-                $fmadd($set(4.0), sum2, sum),
-                $add($fmadd($set(8.0), difference2, difference), m[5]),
+                $fmadd($set(Q), difference2, $mul($set(P), difference)),
+                $fmadd($set(Q2), sum2, $mul($set(P2), sum)),
+                $fmadd($set(Q3), difference2, $fmadd($set(P3), difference, m[5])),
             ]
         }
     };
@@ -428,7 +444,7 @@ macro_rules! maps {
 mod avx512 {
     use std::arch::x86_64::*;
 
-    use super::Sums;
+    use super::{AT_0, AT_P, AT_Q, P, P2, P3, Q, Q2, Q3, Sums};
 
     weights!(
         "avx512f",
@@ -454,6 +470,7 @@ mod avx512 {
         _mm512_set1_ps,
         _mm512_add_ps,
         _mm512_sub_ps,
+        _mm512_mul_ps,
         _mm512_fmadd_ps,
         _mm512_fnmadd_ps,
         _mm512_max_ps,
@@ -466,7 +483,7 @@ mod avx512 {
 mod half {
     use std::arch::x86_64::*;
 
-    use super::Sums;
+    use super::{P, P2, P3, Q, Q2, Q3, Sums};
 
     #[inline]
     #[target_feature(enable = "avx512f,avx512bf16")]
@@ -497,6 +514,7 @@ mod half {
         _mm512_set1_ps,
         _mm512_add_ps,
         _mm512_sub_ps,
+        _mm512_mul_ps,
         _mm512_fmadd_ps,
         _mm512_fnmadd_ps,
         _mm512_max_ps,
@@ -508,7 +526,7 @@ mod half {
 mod avx2 {
     use std::arch::x86_64::*;
 
-    use super::Sums;
+    use super::{AT_0, AT_P, AT_Q, P, P2, P3, Q, Q2, Q3, Sums};
 
     weights!(
         "avx2,fma",
@@ -534,6 +552,7 @@ mod avx2 {
         _mm256_set1_ps,
         _mm256_add_ps,
         _mm256_sub_ps,
+        _mm256_mul_ps,
         _mm256_fmadd_ps,
         _mm256_fnmadd_ps,
         _mm256_max_ps,

@@ -3,8 +3,9 @@
 //! The map is cut into tiles of 4x4 outputs, which read 6x6 inputs. A tile's inputs are transformed
 //! into 36 values a channel (`V`), as are the 3x3 weights once (`U`); for each of the 36 a matrix
 //! product over channels, by the micro-kernel of `direct.rs`, gives `M`; 36 values of `M` transform
-//! into 16 outputs. Points 0, ±1, ±2, ∞ (Lavin and Gray, arXiv:1509.09308); the error is about 1e-5 of
-//! the largest output where direct sums have 1e-6, and an infinity spreads to its tile as NaN.
+//! into 16 outputs. (Lavin and Gray, arXiv:1509.09308, with points 0, ±5/8, ±3/2, ∞ for half the error of their ±1 and
+//! ±2.) Outputs are within 1e-5 of the largest where direct sums are within 1e-6, and an infinity spreads to its tile as
+//! NaN.
 //!
 //! Up to about 128 channels a thread takes a band of tiles through all steps in its L2. Beyond that `U`
 //! alone exceeds it, so the threads share each step of a large band. There `U` is never stored whole: 4
@@ -114,6 +115,11 @@ impl Layer {
     pub(super) fn beats_pairs(&self, packs: bool) -> bool {
         let toll = if packs { 4 * TOLL } else { TOLL };
         9 * self.pixels() / 2 > POINTS * self.tiles() * 5 / 4 + toll
+    }
+
+    /// Tells the same of the weight gradient, where every weight has 36 sums to keep and to transform.
+    pub(super) fn pays_for_weights(&self) -> bool {
+        9 * self.pixels() > POINTS * self.tiles() * 5 / 4 + 4 * TOLL
     }
 
     fn pixels(&self) -> usize {
