@@ -16,7 +16,7 @@ use crate::{End, Level};
 pub(super) enum Algorithm {
     /// Winograd where it pays, else direct.
     Best,
-    /// Always plain sums, ten times as accurate: `HEADSTART_CONV=direct`.
+    /// Always plain sums, which are more accurate: `HEADSTART_CONV=direct`.
     Direct,
 }
 
@@ -31,26 +31,28 @@ impl Algorithm {
 
     /// The layer as Winograd sees it, if that is how to compute it: 3x3 with stride 1, one group, enough channels.
     pub(super) fn winograd(self, s: &ConvShape) -> Option<Layer> {
-        let fits = s.kh == 3 && s.kw == 3 && s.stride == [1, 1] && s.groups == 1;
         let layer = Layer {
             n: s.n,
             input: [s.h, s.w, s.c_in],
             output: [s.out_h(), s.out_w(), s.c_out],
             origin: [-(s.pad[0] as isize), -(s.pad[2] as isize)],
         };
-        (self == Algorithm::Best && fits && layer.pays()).then_some(layer)
+        (self.may_transform(s) && layer.pays()).then_some(layer)
     }
 
     /// The same for the gradient of its input, which is such a layer with the taps reversed.
     pub(super) fn winograd_back(self, s: &ConvShape) -> Option<Layer> {
-        let fits = s.kh == 3 && s.kw == 3 && s.stride == [1, 1] && s.groups == 1;
         let layer = Layer {
             n: s.n,
             input: [s.out_h(), s.out_w(), s.c_out],
             output: [s.h, s.w, s.c_in],
             origin: [s.pad[0] as isize - 2, s.pad[2] as isize - 2],
         };
-        (self == Algorithm::Best && fits && layer.pays()).then_some(layer)
+        (self.may_transform(s) && layer.pays()).then_some(layer)
+    }
+
+    fn may_transform(self, s: &ConvShape) -> bool {
+        self == Algorithm::Best && [s.kh, s.kw] == [3, 3] && s.stride == [1, 1] && s.groups == 1
     }
 }
 
