@@ -129,16 +129,40 @@ def main():
         want = expected or ImageOps.exif_transpose(Image.open(OUT / name)).convert("RGB")
         files.append({"file": name, "expected": save(want, f"file_{len(files):02}.png"), "tolerance": tolerance})
 
+    # JPEG files that Headstart's own decoder reads are PIL's to the bit; the kinds left to another (four inks, 4:1:1) are not.
+    def upright(name, im):
+        """A 4:2:2 file told to be 4:4:0, with the size turned so that as many blocks fit."""
+        im.save(OUT / name, quality=85, subsampling=1)
+        data = bytearray((OUT / name).read_bytes())
+        frame = data.index(b"\xff\xc0") + 5  # height, width, components of (name, factors, table)
+        data[frame:frame + 4] = data[frame + 2:frame + 4] + data[frame:frame + 2]
+        assert data[frame + 6] == 0x21
+        data[frame + 6] = 0x12
+        (OUT / name).write_bytes(data)
+        im = Image.open(OUT / name).convert("RGB")
+        assert im.size == (13, 28)
+        files.append({"file": name, "expected": save(im, f"file_{len(files):02}.png"), "tolerance": 0})
+
     whole_blocks = scene(32, 32, 5)
-    file("420.jpg", whole_blocks, 4, quality=85)
-    file("422.jpg", whole_blocks, 3, quality=85, subsampling=1)
-    file("progressive.jpg", whole_blocks, 4, quality=85, progressive=True)
-    # Where the width is no multiple of 16, the last columns' colour is interpolated with other neighbours.
-    file("420_odd.jpg", small, 24, quality=85)
-    file("444.jpg", small, 2, quality=85, subsampling=0)
-    file("grey.jpg", grey, 1, quality=85)
+    file("420.jpg", whole_blocks, quality=85)
+    file("422.jpg", whole_blocks, quality=85, subsampling=1)
+    file("progressive.jpg", whole_blocks, quality=85, progressive=True)
+    # Where the width is no multiple of 16, the last columns' colour has other neighbours.
+    file("420_odd.jpg", scene(27, 21, 5), quality=85)
+    file("422_odd.jpg", scene(27, 21, 5), quality=60, subsampling=1, progressive=True)
+    upright("440.jpg", scene(28, 13, 5))
+    # Colour planes of one and two samples: nothing to interpolate.
+    file("420_narrow.jpg", scene(3, 5, 5), quality=85)
+    file("422_narrow.jpg", scene(2, 5, 5), quality=85, subsampling=1)
+    file("420_thin.jpg", scene(40, 1, 5), quality=85)
+    file("restarts.jpg", scene(37, 35, 5), quality=30, restart_marker_blocks=2)
+    file("coarse.jpg", scene(37, 35, 5), quality=1)
+    file("fine.jpg", scene(37, 35, 5), quality=100)
+    file("444.jpg", small, quality=85, subsampling=0)
+    file("grey.jpg", grey, quality=85)
+    file("grey_progressive.jpg", grey, quality=85, progressive=True)
     file("cmyk.jpg", small.convert("CMYK"), 3, quality=90)
-    file("turned.jpg", small, 2, quality=85, subsampling=0, exif=exif)
+    file("turned.jpg", small, quality=85, subsampling=0, exif=exif)
     file("rgb.png", small)
     file("rgba.png", alpha)
     file("grey.png", grey)

@@ -19,6 +19,7 @@ pub mod gate;
 pub mod gemm;
 pub mod half;
 pub mod int8;
+pub mod jpeg;
 pub mod layer_norm;
 pub mod level;
 pub mod loss;

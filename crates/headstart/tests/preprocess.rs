@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use headstart::image::{self, Interp, Key, Pipeline, RgbImage, color, geometry};
+use headstart_kernels::{Level, jpeg};
 use serde_json::Value;
 
 fn fixture(name: &str) -> PathBuf {
@@ -93,6 +94,41 @@ fn files_decode_as_in_pil() {
         println!("{case}: {worst} {equal:.4}");
         let tolerance = case["tolerance"].as_u64().unwrap();
         assert!(u64::from(worst) <= tolerance, "{case}: off by {worst}, {equal:.4} of the values equal");
+    }
+}
+
+#[test]
+fn jpeg_files_decode_to_the_same_bytes_at_every_level() {
+    let mut ours = 0;
+    for case in cases("files").1 {
+        let name = case["file"].as_str().unwrap();
+        let bytes = std::fs::read(fixture(name)).unwrap();
+        if !bytes.starts_with(b"\xFF\xD8") {
+            continue;
+        }
+        for level in Level::available() {
+            match jpeg::decode_at(level, &bytes).unwrap() {
+                // The camera's orientation is the caller's affair.
+                Some(_) if name == "turned.jpg" => {}
+                Some(picture) => {
+                    assert_eq!(picture.rgb, self::picture(&case["expected"]).into_raw(), "{name} at {level}");
+                    ours += 1;
+                }
+                None => assert_eq!(name, "cmyk.jpg", "left to another decoder"),
+            }
+        }
+    }
+    assert!(ours >= 15, "{ours} files");
+}
+
+#[test]
+fn a_cut_jpeg_is_refused_wherever_it_ends() {
+    for name in ["420_odd.jpg", "progressive.jpg", "restarts.jpg", "cmyk.jpg"] {
+        let whole = std::fs::read(fixture(name)).unwrap();
+        for end in 4..whole.len() {
+            let error = image::decode_bytes(&whole[..end], name).unwrap_err().to_string();
+            assert!(error.contains("truncated") || error.contains("damaged"), "{name} cut at {end}: {error}");
+        }
     }
 }
 

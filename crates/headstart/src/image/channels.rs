@@ -43,10 +43,9 @@ impl Pipeline {
         let tables = self.tables();
         // A grey picture has equal colours: its one channel is written by the last table alone.
         let first = if channels == 1 { 3 } else { 0 };
-        let by_channel = tables[first..].iter().take(channels.min(3)).enumerate();
-        for (c, table) in by_channel {
-            for (to, from) in out.chunks_exact_mut(channels).zip(pixels.as_raw().chunks_exact(3)) {
-                to[c] = table[usize::from(from[c])];
+        for (to, from) in out.chunks_exact_mut(channels).zip(pixels.as_raw().chunks_exact(3)) {
+            for ((to, from), table) in to.iter_mut().zip(from).zip(&tables[first..]) {
+                *to = table[usize::from(*from)];
             }
         }
         if channels == 4 {

@@ -119,9 +119,24 @@ fn oriented(bytes: &[u8]) -> std::result::Result<DynamicImage, Reason> {
     }
     // A broken EXIF block does not make the pixels wrong.
     let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
-    let mut image = DynamicImage::from_decoder(decoder).map_err(|e| plain(format, &e))?;
+    let jpeg = if format == ImageFormat::Jpeg { jpeg(bytes)? } else { None };
+    let mut image = match jpeg {
+        Some(image) => image,
+        None => DynamicImage::from_decoder(decoder).map_err(|e| plain(format, &e))?,
+    };
     image.apply_orientation(orientation);
     Ok(image)
+}
+
+/// Decodes to the bytes of PIL and torchvision, where ours can.
+fn jpeg(bytes: &[u8]) -> std::result::Result<Option<DynamicImage>, Reason> {
+    let picture =
+        headstart_kernels::jpeg::decode(bytes).map_err(|said| format!("damaged JPEG data ({said})"))?;
+    Ok(picture.map(|picture| {
+        RgbImage::from_raw(picture.width as u32, picture.height as u32, picture.rgb)
+            .expect("three bytes a pixel")
+            .into()
+    }))
 }
 
 /// Converts as PIL does: drop alpha, keep the high byte of 16 bits.
