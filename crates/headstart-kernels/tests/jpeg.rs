@@ -21,7 +21,11 @@ fn a_file_cut_or_spoilt_anywhere_is_a_picture_or_an_error() {
                 let mut found = Level::available().into_iter().map(|level| jpeg::decode_at(level, &file));
                 match found.next().unwrap() {
                     Ok(Some(picture)) => {
-                        assert_eq!(picture.rgb.len(), picture.width * picture.height * 3, "{name}, byte {at}");
+                        assert_eq!(
+                            picture.rgb.len(),
+                            picture.width * picture.height * 3,
+                            "{name}, byte {at}"
+                        );
                         for other in found {
                             assert_eq!(other.unwrap().unwrap().rgb, picture.rgb, "{name}, byte {at}");
                         }
