@@ -5,6 +5,7 @@ use headstart::audit::finding::Severity;
 use headstart::audit::labels::Suspect;
 use headstart::audit::{Audit, Photo};
 use headstart::image::decode;
+use headstart::task::Task;
 
 use crate::findings;
 use crate::html::{document, escape, list, percent, section, tile};
@@ -22,7 +23,7 @@ pub fn page(audit: &Audit) -> String {
     let title = format!("Audit of {}", audit.data.display());
     let (serious, warnings) = (audit.count(Severity::Serious), audit.count(Severity::Warning));
     let tiles = [
-        tile(&audit.photos.len().to_string(), "photos", &format!("{} classes", audit.classes.len())),
+        tile(&audit.photos.len().to_string(), "photos", &audit.extent()),
         tile(&serious.to_string(), "serious", "results would be wrong or photos are lost"),
         tile(&warnings.to_string(), "warnings", "worth a look"),
         tile(
@@ -39,7 +40,7 @@ pub fn page(audit: &Audit) -> String {
     let mut body = section("findings", "Findings", &findings::list(audit));
     for (id, heading, wanted) in [
         ("across", "In several parts of the data", Kind::Across),
-        ("labels", "One picture, two labels", Kind::TwoLabels),
+        ("labels", "One picture, labelled in two ways", Kind::TwoLabels),
         ("copies", "Copies within a part", Kind::Copies),
         ("alike", "Alike to the network", Kind::Alike),
     ] {
@@ -55,7 +56,10 @@ pub fn page(audit: &Audit) -> String {
         let lines = audit.unreadable.iter().map(|(name, reason)| format!("{name}: {reason}"));
         body += &section("unreadable", "Files that cannot be read", &list(lines));
     }
-    body += &section("classes", "Classes", &findings::class_table(&audit.classes));
+    if !audit.classes.is_empty() {
+        let heading = if audit.task == Task::Classify { "Classes" } else { "Labels" };
+        body += &section("classes", heading, &findings::class_table(&audit.classes, audit.task));
+    }
     let body = format!(
         "<header><h1>{}</h1>\n<p class=\"soft\">To leave out what cannot be read and all but one of each copy: \
          <code>headstart audit DATA --fix-list leave-out.csv</code>, then <code>headstart fit DATA --exclude leave-out.csv</code>.\
@@ -112,7 +116,7 @@ fn groups_of(audit: &Audit, groups: &[&Group]) -> String {
 
 fn shown(photo: &Photo) -> String {
     let part = photo.split.map_or("", |s| s.name());
-    figure(photo, &format!("<b>{}</b> {part}", escape(&photo.class)))
+    figure(photo, &format!("<b>{}</b> {part}", escape(&photo.marked.words)))
 }
 
 fn figure(photo: &Photo, words: &str) -> String {
@@ -128,7 +132,7 @@ fn suspects(audit: &Audit) -> String {
         let photo = &audit.photos[s.photo];
         let words = format!(
             "<b>{}</b> → <b>{}</b><small>believed {}, given label {}</small>",
-            escape(&photo.class),
+            escape(&photo.marked.words),
             escape(&s.suggested),
             percent(Some(s.confidence)),
             percent(Some(s.given_probability))
@@ -136,9 +140,13 @@ fn suspects(audit: &Audit) -> String {
         figure(photo, &words)
     };
     let probe = audit.probed.as_ref().map_or(String::new(), |p| {
+        let share = match audit.task {
+            Task::Classify => "of photos it did not see as they are labelled",
+            _ => "of the labels right on photos it did not see, present and absent ones weighed alike",
+        };
         format!(
             "<p class=\"soft\">Given label → the one a probe on {} believes, the least believed label first. The probe names {} \
-             of photos it did not see as they are labelled; by confident learning {} of the labels are wrong. A hard photo is a \
+             {share}; by confident learning {} of the labels are wrong. A hard photo is a \
              suspect too: look before you relabel.</p>",
             escape(&p.weights),
             percent(Some(p.top1)),

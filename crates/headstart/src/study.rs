@@ -10,9 +10,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::data::Few;
 use crate::error::{Error, Result};
-use crate::scored::Scored;
 use crate::session::{self, Request, Selection, Unlabeled};
 use crate::sources::Backbone;
+use crate::task::TaskSpec;
 use crate::train::Recipe;
 use crate::train::observer::{Event, Observer};
 
@@ -21,6 +21,8 @@ use crate::train::observer::{Event, Observer};
 pub struct Study {
     /// Folders or manifests.
     pub data: Vec<PathBuf>,
+    /// What their photos are labelled for, where that is not left to a manifest's columns.
+    pub task: TaskSpec,
     /// Recipes with the names to show.
     pub recipes: Vec<(String, Recipe)>,
     /// Seeds of each fit.
@@ -51,13 +53,27 @@ pub struct Row {
     pub seed: u64,
     /// Training pictures.
     pub pictures: usize,
-    /// Validation top-1 of the best epoch.
-    pub top1: f64,
+    /// What `score` is: `top-1` of classes, `mAP` of labels, `RMSE` of numbers.
+    #[serde(default = "top1")]
+    pub measure: String,
+    /// The best epoch on the validation part.
+    #[serde(alias = "top1")]
+    pub score: f64,
     /// Seconds of the fit.
     pub seconds: f64,
 }
 
+/// What rows without a measure are.
+fn top1() -> String {
+    "top-1".into()
+}
+
 impl Row {
+    /// Whether less is better.
+    fn is_error(&self) -> bool {
+        self.measure.starts_with("RMSE")
+    }
+
     /// Whether both are the same fit, whatever came of it.
     fn repeats(&self, other: &Self) -> bool {
         let fit =
@@ -95,7 +111,8 @@ pub fn run(study: &Study, backbone: &Backbone, observer: &mut dyn Observer) -> R
             few: few.map(|few| few.to_string()),
             seed,
             pictures: 0,
-            top1: 0.0,
+            measure: top1(),
+            score: 0.0,
             seconds: 0.0,
         };
         if rows.iter().any(|done| done.repeats(&row)) {
@@ -106,6 +123,7 @@ pub fn run(study: &Study, backbone: &Backbone, observer: &mut dyn Observer) -> R
         let folder = study.out.join("fit");
         let request = Request {
             photos: Selection {
+                task: study.task.clone(),
                 val_share: study.val_share,
                 seed,
                 split: Some(folder.join("split.csv")),
@@ -126,14 +144,8 @@ pub fn run(study: &Study, backbone: &Backbone, observer: &mut dyn Observer) -> R
         if let Some(failure) = report.failure {
             return Err(failure.within(&what));
         }
-        let Scored::Classes(scores) = report.scores else {
-            return Err(Error::BadData {
-                place: data.display().to_string(),
-                what: "a study compares classifiers".into(),
-                hint: "give a set with one class a picture".into(),
-            });
-        };
-        row.top1 = scores.top1;
+        let (measure, score, _) = report.scores.headline();
+        (row.measure, row.score) = (measure.into(), score);
         row.seconds = report.seconds;
         append(&log, &row)?;
         rows.push(row);
@@ -177,7 +189,8 @@ fn append(log: &Path, row: &Row) -> Result<()> {
 }
 
 /// Writes the rows as a Markdown table: a line for each set of photos, a column for each recipe, in order of
-/// appearance; mean (lowest–highest) top-1 over the seeds and mean seconds, the best mean of a line in bold.
+/// appearance; mean (lowest–highest) score over the seeds and mean seconds, the best mean of a line in bold. Where the
+/// score is not top-1, the line says what it is.
 pub fn table(rows: &[Row]) -> String {
     let mut recipes: Vec<&str> = Vec::new();
     let mut sets: Vec<(&str, usize)> = Vec::new();
@@ -199,21 +212,26 @@ pub fn table(rows: &[Row]) -> String {
         };
         let mean =
             |rows: &[&Row], of: fn(&Row) -> f64| rows.iter().map(|r| of(r)).sum::<f64>() / rows.len() as f64;
-        let best = recipes.iter().map(|r| cell(r)).filter(|c| !c.is_empty()).map(|c| mean(&c, |r| r.top1));
-        let best = best.fold(0.0, f64::max);
+        let all: Vec<Vec<&Row>> = recipes.iter().map(|r| cell(r)).filter(|c| !c.is_empty()).collect();
+        let (first, means) = (all[0][0], all.iter().map(|c| mean(c, |r| r.score)));
+        let best = means.reduce(if first.is_error() { f64::min } else { f64::max });
         let shown = recipes.iter().map(|recipe| {
             let rows = cell(recipe);
             if rows.is_empty() {
                 return "–".to_string();
             }
-            let (top1, seconds) = (mean(&rows, |r| r.top1), mean(&rows, |r| r.seconds));
-            let low = rows.iter().map(|r| r.top1).fold(f64::MAX, f64::min);
-            let high = rows.iter().map(|r| r.top1).fold(0.0, f64::max);
-            let bold = if top1 == best { "**" } else { "" };
+            let (score, seconds) = (mean(&rows, |r| r.score), mean(&rows, |r| r.seconds));
+            let low = rows.iter().map(|r| r.score).fold(f64::MAX, f64::min);
+            let high = rows.iter().map(|r| r.score).fold(f64::MIN, f64::max);
+            let bold = if Some(score) == best { "**" } else { "" };
             let range = if rows.len() > 1 { format!(" ({low:.3}–{high:.3})") } else { String::new() };
-            format!("{bold}{top1:.3}{bold}{range}, {seconds:.0} s")
+            format!("{bold}{score:.3}{bold}{range}, {seconds:.0} s")
         });
-        text += &format!("| {photos} | {pictures} | {} |\n", shown.collect::<Vec<_>>().join(" | "));
+        let measure = match first.measure.as_str() {
+            "top-1" => String::new(),
+            other => format!(", {other}"),
+        };
+        text += &format!("| {photos}{measure} | {pictures} | {} |\n", shown.collect::<Vec<_>>().join(" | "));
     }
     text
 }
@@ -222,10 +240,22 @@ pub fn table(rows: &[Row]) -> String {
 mod tests {
     use super::*;
 
-    fn row(photos: &str, recipe: &str, seed: u64, top1: f64) -> Row {
+    fn row(photos: &str, recipe: &str, seed: u64, score: f64) -> Row {
         let (photos, recipe) = (photos.to_string(), recipe.to_string());
         let network = "net (random)".to_string();
-        Row { photos, network, size: 64, recipe, few: None, seed, pictures: 100, top1, seconds: 2.0 }
+        let measure = top1();
+        Row {
+            photos,
+            network,
+            size: 64,
+            recipe,
+            few: None,
+            seed,
+            pictures: 100,
+            measure,
+            score,
+            seconds: 2.0,
+        }
     }
 
     #[test]
@@ -241,6 +271,19 @@ mod tests {
         assert_eq!(lines[0], "| photos | to train on | head | scratch |");
         assert_eq!(lines[2], "| bees | 100 | **0.850** (0.800–0.900), 2 s | 0.500, 2 s |");
         assert_eq!(lines[3], "| suns | 100 | **0.700**, 2 s | – |");
+    }
+
+    #[test]
+    fn of_errors_the_smallest_is_best_and_the_line_says_so() {
+        let of = |recipe: &str, score| Row { measure: "RMSE".into(), ..row("trees", recipe, 0, score) };
+        let text = table(&[of("head", 4.0), of("finetune", 1.5)]);
+        assert_eq!(text.lines().nth(2), Some("| trees, RMSE | 100 | 4.000, 2 s | **1.500**, 2 s |"));
+    }
+
+    #[test]
+    fn rows_of_before_there_were_measures_are_read() {
+        let line = r#"{"photos":"bees","network":"net (random)","size":64,"recipe":"head","seed":0,"pictures":100,"top1":0.9,"seconds":2.0}"#;
+        assert_eq!(serde_json::from_str::<Row>(line).unwrap(), row("bees", "head", 0, 0.9));
     }
 
     #[test]

@@ -27,6 +27,15 @@ impl Task {
         *self == Self::Classify
     }
 
+    /// What a picture is counted for, one and many.
+    pub fn kinds(self) -> (&'static str, &'static str) {
+        match self {
+            Self::Classify => ("class", "classes"),
+            Self::Multilabel => ("label", "labels"),
+            Self::Regress => ("target", "targets"),
+        }
+    }
+
     /// The task as a noun.
     pub fn noun(self) -> &'static str {
         match self {

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::ModelArgs;
+use super::{ModelArgs, TaskArgs};
 
 #[derive(Debug, clap::Args)]
 pub struct Audit {
@@ -10,6 +10,8 @@ pub struct Audit {
     pub data: PathBuf,
     #[command(flatten)]
     pub model: ModelArgs,
+    #[command(flatten)]
+    pub task: TaskArgs,
     /// Folder for `audit.json`, `audit.html` and `leave-out.csv`.
     #[arg(long)]
     pub out: Option<PathBuf>,

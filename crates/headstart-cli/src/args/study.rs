@@ -2,8 +2,8 @@
 
 use std::path::PathBuf;
 
-use super::ModelArgs;
 use super::labels::at_least_one;
+use super::{ModelArgs, TaskArgs};
 
 /// A number of labels a class; none is all.
 pub type Labels = Option<usize>;
@@ -19,6 +19,8 @@ pub struct Study {
     pub data: Vec<PathBuf>,
     #[command(flatten)]
     pub model: ModelArgs,
+    #[command(flatten)]
+    pub task: TaskArgs,
     /// Recipes to compare: built-in ones or TOML files.
     #[arg(long, value_delimiter = ',', default_value = "head,finetune,scratch")]
     pub recipe: Vec<String>,

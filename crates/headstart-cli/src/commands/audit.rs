@@ -11,6 +11,7 @@ use headstart::audit::{Audit, fix};
 use headstart::data::exclude::list_text;
 use headstart::error::{Error, Result};
 use headstart::sources::{Backbone, Wanted};
+use headstart::task::TaskSpec;
 use headstart::weights::write_atomically;
 use headstart_web::audit_page;
 use serde_json::json;
@@ -40,7 +41,7 @@ pub fn audit(a: &args::Audit, io: Output) -> Result<ExitCode> {
             bars.counted("files", done, all);
         }
     };
-    let mut audit = Audit::of(&a.data, &progress)?;
+    let mut audit = Audit::of(&a.data, &TaskSpec::from(&a.task), &progress)?;
     let mut bars = bar.into_inner().expect("a bar does not panic");
     if let Some(backbone) = &backbone {
         audit.add_features(backbone, a.similarity, &mut bars)?;
@@ -66,7 +67,7 @@ const NAMED: usize = 5;
 const SUSPECTS: usize = 10;
 
 fn print(audit: &Audit, started: Instant, written: &[&Option<PathBuf>]) {
-    println!("{} photos in {} classes", audit.photos.len(), audit.classes.len());
+    println!("{}", audit.extent());
     for finding in &audit.findings {
         let word = match finding.severity {
             Severity::Serious => "serious",
@@ -88,7 +89,13 @@ fn print(audit: &Audit, started: Instant, written: &[&Option<PathBuf>]) {
     }
     for s in audit.suspects.iter().take(SUSPECTS) {
         let photo = &audit.photos[s.photo];
-        println!("  {}: {} → {} ({:.0} %)", photo.name, photo.class, s.suggested, 100.0 * s.confidence);
+        println!(
+            "  {}: {} → {} ({:.0} %)",
+            photo.name,
+            photo.marked.words,
+            s.suggested,
+            100.0 * s.confidence
+        );
     }
     if audit.suspects.len() > SUSPECTS {
         println!("  and {} more", audit.suspects.len() - SUSPECTS);

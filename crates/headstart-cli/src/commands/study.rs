@@ -28,6 +28,7 @@ pub fn study(a: &Study, io: Output) -> Result<ExitCode> {
     let backbone = Backbone::open(&Wanted::from(&a.model), &mut bars)?;
     let plan = study::Study {
         data: a.data.clone(),
+        task: (&a.task).into(),
         recipes,
         seeds: a.seeds.clone(),
         val_share: a.val_share,

@@ -225,3 +225,70 @@ fn what_makes_no_sense_is_refused() {
     let args = ["fit", "flowers/labels.csv", "--recipe", "balanced.toml", "--size", "32"];
     place.refused(&args, &["has no meaning for multi-label classification", "hint: ", "class_weights"]);
 }
+
+#[test]
+fn tables_are_audited_and_studied_like_folders() {
+    let place = place(80, 20);
+    // A label taken from every twelfth of its pictures, and a copy that says something else.
+    let table = fs::read_to_string(place.path("flowers/labels.csv")).unwrap();
+    let with = |line: &&str| line.contains("daisy");
+    let spoilt: Vec<&str> = table.lines().filter(with).step_by(6).collect();
+    let mut text = spoilt.iter().fold(table.clone(), |text, line| {
+        text.replace(line, &line.replace("daisy|", "").replace("|daisy", "").replace("daisy", ""))
+    });
+    fs::copy(place.path("flowers/0001.jpg"), place.path("flowers/copy.jpg")).unwrap();
+    text += "copy.jpg,several,val\n";
+    fs::write(place.path("flowers/spoilt.csv"), text).unwrap();
+    let said = |args: &[&str]| -> Value {
+        let output = place.command(&[&["audit"], args, &["--json", "-q"]].concat()).output().unwrap();
+        assert_eq!(output.status.code(), Some(1), "{}", stderr(&output));
+        serde_json::from_slice(&output.stdout).unwrap()
+    };
+    let found = said(&["flowers/spoilt.csv", "--out", "audit", "--fix-suspects"]);
+    assert_eq!(found["task"], "multilabel");
+    let suspects = found["suspects"].as_array().unwrap();
+    let doubted = |line: &&str| {
+        let file = line.split(',').next().unwrap();
+        suspects.iter().any(|s| s["file"] == file && s["suggested"] == "with daisy")
+    };
+    // The last lost its only species; the others are still said to show several flowers.
+    assert!(spoilt.iter().filter(|l| doubted(l)).count() >= 2, "{spoilt:?} {suspects:?}");
+    let copies = &found["duplicates"][0];
+    assert_eq!((&copies["labels_differ"], &copies["files"][1]["class"]), (&json!(true), &json!("several")));
+    let list = fs::read_to_string(place.path("audit/leave-out.csv")).unwrap();
+    let mut files: Vec<&str> = list.lines().skip(1).map(|l| l.split(',').next().unwrap()).collect();
+    let all = files.len();
+    files.sort_unstable();
+    files.dedup();
+    assert!(files.len() == all && files.contains(&"copy.jpg"), "{list}");
+    assert!(
+        fs::read_to_string(place.path("audit/audit.html"))
+            .unwrap()
+            .contains("<h2 id=\"classes-h\">Labels</h2>")
+    );
+
+    let numbers = fs::read_to_string(place.path("flowers/numbers.csv")).unwrap();
+    let (file, truth) = numbers.lines().nth(1).unwrap().split_once(',').unwrap();
+    fs::copy(place.path("flowers").join(file), place.path("flowers/twin.jpg")).unwrap();
+    fs::write(place.path("flowers/more.csv"), format!("{numbers}twin.jpg,1{truth}\n")).unwrap();
+    let found = said(&["flowers/more.csv", "--no-features"]);
+    assert_eq!(found["task"], "regress");
+    assert_eq!(found["findings"][0]["kind"], "two_labels", "{found}");
+
+    let study = [
+        "study",
+        "flowers/labels.csv",
+        "flowers/numbers.csv",
+        "--recipe",
+        "head.toml",
+        "--seeds",
+        "0",
+        "--size",
+        "64",
+    ];
+    let rows = place.json(&[&study[..], &["--out", "study"]].concat())["rows"].clone();
+    assert_eq!((&rows[0]["measure"], number(&rows[0]["score"]) > 0.2), (&json!("mAP"), true), "{rows}");
+    assert!(rows[1]["measure"].as_str().unwrap().starts_with("RMSE"), "{rows}");
+    let table = fs::read_to_string(place.path("study/study.md")).unwrap();
+    assert!(table.contains("| labels, mAP |") && table.contains("| numbers, RMSE"), "{table}");
+}

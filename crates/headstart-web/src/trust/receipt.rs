@@ -64,7 +64,7 @@ pub fn data(report: &Report) -> String {
     format!(
         "{}{left_out}<p>SHA-256 of names, contents, parts and classes: <span class=\"hash\">{}</span></p>\n\
          <h3>Audit</h3>{}",
-        findings::class_table(&evidence.audit.classes),
+        findings::class_table(&evidence.audit.classes, evidence.audit.task),
         evidence.data_sha256,
         findings::list(&evidence.audit),
     )

@@ -7,6 +7,7 @@ use unicode_normalization::UnicodeNormalization;
 
 use super::finding::{Finding, Severity, count};
 use crate::data::Split;
+use crate::task::Task;
 
 /// Fewer training pictures than this teach a class little.
 const FEW: usize = 10;
@@ -52,8 +53,9 @@ pub fn folded(name: &str) -> String {
     form.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
-/// Looks at names, sets and sizes.
-pub fn findings(counts: &[ClassCount]) -> Vec<Finding> {
+/// Looks at names, sets and sizes of classes, or of labels.
+pub fn findings(counts: &[ClassCount], task: Task) -> Vec<Finding> {
+    let (one, many) = task.kinds();
     let mut all = Vec::new();
     let mut say = |kind, severity, what: String| all.push(Finding::new(kind, severity, what, vec![]));
     let mut alike: BTreeMap<String, Vec<&str>> = BTreeMap::new();
@@ -63,7 +65,7 @@ pub fn findings(counts: &[ClassCount]) -> Vec<Finding> {
         say(
             "look_alike_classes",
             Severity::Serious,
-            format!("the classes {} differ only in case, spaces or Unicode form", names.join(", ")),
+            format!("the {many} {} differ only in case, spaces or Unicode form", names.join(", ")),
         );
     }
     let has = |part: fn(&ClassCount) -> usize| counts.iter().any(|c| part(c) > 0);
@@ -81,7 +83,7 @@ pub fn findings(counts: &[ClassCount]) -> Vec<Finding> {
             say(
                 "class_conflict",
                 Severity::Serious,
-                format!("`{name}` has classes that `train` lacks: {}", short(&strange)),
+                format!("`{name}` has {many} that `train` lacks: {}", short(&strange)),
             );
         }
         let unjudged = without(train, part);
@@ -100,7 +102,7 @@ pub fn findings(counts: &[ClassCount]) -> Vec<Finding> {
     };
     let tiny = few(&learned, FEW);
     if !tiny.is_empty() {
-        let what = count(tiny.len(), "class has", "classes have");
+        let what = count(tiny.len(), &format!("{one} has"), &format!("{many} have"));
         say(
             "tiny_class",
             Severity::Warning,
@@ -109,7 +111,7 @@ pub fn findings(counts: &[ClassCount]) -> Vec<Finding> {
     }
     let tiny = few(&|c| c.val, FEW_TO_JUDGE);
     if !tiny.is_empty() {
-        let what = count(tiny.len(), "class has", "classes have");
+        let what = count(tiny.len(), &format!("{one} has"), &format!("{many} have"));
         let text = format!("{what} fewer than {FEW_TO_JUDGE} photos to be judged by: {}", short(&tiny));
         say("tiny_class", Severity::Warning, text);
     }
@@ -119,9 +121,12 @@ pub fn findings(counts: &[ClassCount]) -> Vec<Finding> {
     {
         let ratio = learned(large) as f64 / learned(small) as f64;
         if ratio >= UNEVEN {
+            let remedy = match task {
+                Task::Classify => "`class_weights` or `sampler = \"balanced\"`",
+                _ => "`class_weights` or `loss = \"asymmetric\"`",
+            };
             let text = format!(
-                "uneven: `{}` has {:.0} times the photos of `{}` ({} and {}); `class_weights` or `sampler = \"balanced\"` \
-                 in the recipe makes up for it",
+                "uneven: `{}` has {:.0} times the photos of `{}` ({} and {}); {remedy} in the recipe makes up for it",
                 large.class,
                 ratio,
                 small.class,
@@ -146,7 +151,7 @@ mod tests {
 
     fn kinds(rows: &[(&str, Option<Split>, usize)]) -> Vec<(&'static str, Severity)> {
         let photos = rows.iter().flat_map(|(class, split, n)| std::iter::repeat_n((*class, *split), *n));
-        findings(&counts(photos)).into_iter().map(|f| (f.kind, f.severity)).collect()
+        findings(&counts(photos), Task::Classify).into_iter().map(|f| (f.kind, f.severity)).collect()
     }
 
     #[test]

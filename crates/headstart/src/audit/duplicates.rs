@@ -161,7 +161,7 @@ impl Clusters {
             Group {
                 same,
                 across: photos_of.iter().any(|i| photos[*i].split != first.split),
-                labels_differ: photos_of.iter().any(|i| photos[*i].class != first.class),
+                labels_differ: photos_of.iter().any(|i| photos[*i].marked != first.marked),
                 similarity: None,
                 photos: photos_of,
             }
@@ -173,7 +173,7 @@ impl Clusters {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::data::{Split, inspect};
+    use crate::data::{Marked, Split, inspect};
     use crate::image::RgbImage;
     use ::image::imageops::{FilterType, resize};
 
@@ -197,7 +197,7 @@ mod tests {
             path: dir.path().join(name),
             name: name.into(),
             split: Some(split),
-            class: class.into(),
+            marked: Marked::class(class),
             seen: inspect(&dir.path().join(name)).unwrap(),
         };
         let photos = [

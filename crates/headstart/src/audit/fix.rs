@@ -1,5 +1,7 @@
 //! Which files to leave out so that the serious findings about files are gone.
 
+use std::collections::BTreeSet;
+
 use super::duplicates::{Group, Same};
 use super::{Audit, Photo};
 use crate::data::Split;
@@ -40,10 +42,15 @@ pub fn fix_list(audit: &Audit, suspects: bool) -> Vec<(String, String)> {
             }
         }
     }
+    let mut listed = BTreeSet::new();
     for s in audit.suspects.iter().filter(|_| suspects) {
         let photo = &audit.photos[s.photo];
-        let reason = format!("labelled {}, looks like {} ({:.2})", photo.class, s.suggested, s.confidence);
-        rows.push((photo.name.clone(), reason));
+        let reason =
+            format!("labelled {}, looks like {} ({:.2})", photo.marked.words, s.suggested, s.confidence);
+        // A photo may have several doubtful labels; the most doubtful is the first.
+        if listed.insert(s.photo) {
+            rows.push((photo.name.clone(), reason));
+        }
     }
     rows
 }

@@ -4,14 +4,16 @@ use serde::Serialize;
 
 use super::Photo;
 use super::duplicates::{Clusters, Group, by_features};
+use crate::data::Sample;
 use crate::error::{Error, Result};
 use crate::metrics::accuracy::argmax;
 use crate::models::{HeadSpec, Network, frozen, values};
 use crate::session::photos as photos_of;
 use crate::sources::Backbone;
+use crate::task::Task;
 use crate::train::observer::{Event, Observer};
 use crate::train::{Photos, Recipe, prefix};
-use crate::transfer::{close_pairs, confident, left_out_probabilities};
+use crate::transfer::{LeftOut, close_pairs, confident};
 
 /// A label that is probably wrong.
 #[derive(Clone, Debug, PartialEq)]
@@ -33,9 +35,10 @@ pub struct Probed {
     pub weights: String,
     /// Pictures; of copies only one.
     pub photos: usize,
-    /// Share of given labels the probe agrees with on pictures it did not see.
+    /// Share of given labels the probe agrees with on pictures it did not see; of several labels a picture the mean over
+    /// labels, those that are there and those that are not weighed alike.
     pub top1: f64,
-    /// Estimated share of wrong labels.
+    /// Estimated share of wrong labels, likewise.
     pub noise: f64,
     /// Estimated pictures by given class (row) and true class (column); none for more than a hundred classes.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -55,56 +58,133 @@ pub struct Seen {
 /// Fewer pictures than this teach a probe nothing.
 const LEAST: usize = 20;
 
-/// Reads the features of all photos and compares them with one another and with the labels.
-pub fn look(
-    photos: &[Photo],
-    clusters: Clusters,
-    classes: &[String],
-    backbone: &Backbone,
-    similarity: f32,
-    observer: &mut dyn Observer,
-) -> Result<Seen> {
-    let mut recipe = Recipe::open("head")?;
-    recipe.resolve(&backbone.input);
-    let class_of = |p: &Photo| classes.binary_search(&p.class).expect("classes are those of the photos");
-    let samples: Vec<_> =
-        photos.iter().map(|p| crate::data::Sample { path: p.path.clone(), label: class_of(p) }).collect();
-    let set = photos_of(&samples, &recipe.eval, 0, 32, "audit")?;
-    let (network, _) = backbone.with_new_head(classes.len().max(2), HeadSpec::linear(), 0)?;
-    let features = embed(&network, &set, observer)?;
-    let width = features.len() / photos.len().max(1);
-    // Of copies only one: a wrong label must not be believed because its copy has it too.
-    let single: Vec<usize> = (0..photos.len()).filter(|i| clusters.find(*i) == *i).collect();
-    let groups = by_features(photos, clusters, &close_pairs(&features, width.max(1), similarity));
-    if single.len() < LEAST || classes.len() < 2 {
-        return Ok(Seen { groups, suspects: vec![], probed: None });
-    }
-    let own: Vec<f32> = single.iter().flat_map(|i| &features[i * width..(i + 1) * width]).copied().collect();
-    let labels: Vec<usize> = single.iter().map(|i| samples[*i].label).collect();
-    let beliefs = left_out_probabilities(&own, width, &labels, classes.len());
-    let found = confident(&beliefs.probabilities, classes.len(), &labels);
-    let suspect = |at: &usize| {
-        let row = &beliefs.probabilities[at * classes.len()..(at + 1) * classes.len()];
-        let best = argmax(&row.iter().map(|p| *p as f32).collect::<Vec<_>>());
-        Suspect {
-            photo: single[*at],
-            suggested: classes[best].clone(),
-            confidence: row[best],
-            given_probability: row[labels[*at]],
-        }
-    };
-    let rows = || found.joint.chunks(classes.len()).map(<[usize]>::to_vec).collect();
-    Ok(Seen {
-        groups,
-        suspects: found.issues.iter().map(suspect).collect(),
-        probed: Some(Probed {
+/// Fewer pictures with or without a label than this do not show what it looks like.
+const LEAST_OF_LABEL: usize = 5;
+
+/// The data that features are compared with.
+pub struct Whole<'a> {
+    /// What the pictures are labelled for.
+    pub task: Task,
+    /// The pictures.
+    pub photos: &'a [Photo],
+    /// Which of them are one.
+    pub clusters: &'a Clusters,
+    /// Classes or labels, sorted.
+    pub names: &'a [String],
+}
+
+impl Whole<'_> {
+    /// Reads the features of all photos and compares them with one another and with the labels; numbers are not doubted.
+    pub fn look(&self, backbone: &Backbone, similarity: f32, observer: &mut dyn Observer) -> Result<Seen> {
+        let mut recipe = Recipe::open("head")?;
+        recipe.resolve(&backbone.input);
+        let unlabelled = |p: &Photo| Sample { path: p.path.clone(), label: 0 };
+        let samples: Vec<_> = self.photos.iter().map(unlabelled).collect();
+        let set = photos_of(&samples, &recipe.eval, 0, 32, "audit")?;
+        let (network, _) = backbone.with_new_head(2, HeadSpec::linear(), 0)?;
+        let features = embed(&network, &set, observer)?;
+        let width = (features.len() / self.photos.len().max(1)).max(1);
+        // Of copies only one: a wrong label must not be believed because its copy has it too.
+        let single: Vec<usize> = (0..self.photos.len()).filter(|i| self.clusters.find(*i) == *i).collect();
+        let pairs = close_pairs(&features, width, similarity);
+        let groups = by_features(self.photos, self.clusters.clone(), &pairs);
+        let own: Vec<f32> =
+            single.iter().flat_map(|i| &features[i * width..(i + 1) * width]).copied().collect();
+        let doubted = match self.task {
+            _ if single.len() < LEAST => None,
+            Task::Classify if self.names.len() < 2 => None,
+            Task::Classify => Some(self.doubt_classes(&own, width, &single)),
+            Task::Multilabel => self.doubt_labels(&own, width, &single),
+            Task::Regress => None,
+        };
+        let Some(doubted) = doubted else { return Ok(Seen { groups, suspects: vec![], probed: None }) };
+        let probed = Probed {
             weights: backbone.origin.clone(),
             photos: single.len(),
-            top1: beliefs.right as f64 / single.len() as f64,
+            top1: doubted.right,
+            noise: doubted.noise,
+            joint: doubted.joint,
+        };
+        Ok(Seen { groups, suspects: doubted.suspects, probed: Some(probed) })
+    }
+
+    fn doubt_classes(&self, features: &[f32], width: usize, single: &[usize]) -> Doubted {
+        let classes = self.names.len();
+        let class = |i: &usize| {
+            let name = &self.photos[*i].marked.names[0];
+            self.names.binary_search(name).expect("classes are those of the photos")
+        };
+        let labels: Vec<usize> = single.iter().map(class).collect();
+        let beliefs = LeftOut::new(features, width).probabilities(&labels, classes);
+        let found = confident(&beliefs.probabilities, classes, &labels);
+        let suspect = |at: &usize| {
+            let row = &beliefs.probabilities[at * classes..(at + 1) * classes];
+            let best = argmax(&row.iter().map(|p| *p as f32).collect::<Vec<_>>());
+            Suspect {
+                photo: single[*at],
+                suggested: self.names[best].clone(),
+                confidence: row[best],
+                given_probability: row[labels[*at]],
+            }
+        };
+        let rows = || found.joint.chunks(classes).map(<[usize]>::to_vec).collect();
+        Doubted {
+            suspects: found.issues.iter().map(suspect).collect(),
+            right: beliefs.right as f64 / single.len() as f64,
             noise: found.noise(),
-            joint: (classes.len() <= 100).then(rows),
-        }),
-    })
+            joint: (classes <= 100).then(rows),
+        }
+    }
+
+    /// Doubts each label by itself, there or not there; `None` if no label has enough pictures on both sides.
+    fn doubt_labels(&self, features: &[f32], width: usize, single: &[usize]) -> Option<Doubted> {
+        let probe = LeftOut::new(features, width);
+        let mut all = Doubted { suspects: vec![], right: 0.0, noise: 0.0, joint: None };
+        let mut doubted = 0.0;
+        for name in self.names {
+            let there: Vec<usize> =
+                single.iter().map(|i| usize::from(self.photos[*i].marked.names.contains(name))).collect();
+            let with = there.iter().sum::<usize>();
+            if with.min(there.len() - with) < LEAST_OF_LABEL {
+                continue;
+            }
+            let beliefs = probe.probabilities(&there, 2);
+            let found = confident(&beliefs.probabilities, 2, &there);
+            all.suspects.extend(found.issues.iter().map(|at| Suspect {
+                photo: single[*at],
+                suggested: if there[*at] == 1 { format!("without {name}") } else { format!("with {name}") },
+                confidence: beliefs.probabilities[2 * at + 1 - there[*at]],
+                given_probability: beliefs.probabilities[2 * at + there[*at]],
+            }));
+            all.right += balanced(&beliefs.probabilities, &there);
+            all.noise += found.noise();
+            doubted += 1.0;
+        }
+        (all.right, all.noise) = (all.right / doubted, all.noise / doubted);
+        all.suspects.sort_by(|a, b| a.given_probability.total_cmp(&b.given_probability));
+        (doubted > 0.0).then_some(all)
+    }
+}
+
+/// What a probe doubts, and what it is worth.
+struct Doubted {
+    suspects: Vec<Suspect>,
+    right: f64,
+    noise: f64,
+    joint: Option<Vec<Vec<usize>>>,
+}
+
+/// Mean of the shares of pictures with a label and without it that probabilities `[n, 2]` get right: a rare label is not
+/// known by saying no.
+fn balanced(probabilities: &[f64], there: &[usize]) -> f64 {
+    let side = |side: usize| {
+        let of = there.iter().zip(probabilities.chunks_exact(2)).filter(|(t, _)| **t == side);
+        let (right, all) = of.fold((0.0, 0.0), |(right, all), (_, p)| {
+            (right + f64::from(u8::from(p[side] > p[1 - side])), all + 1.0)
+        });
+        right / all
+    };
+    (side(0) + side(1)) / 2.0
 }
 
 fn embed(network: &Network, set: &Photos, observer: &mut dyn Observer) -> Result<Vec<f32>> {

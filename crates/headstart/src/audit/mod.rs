@@ -19,10 +19,10 @@ use rayon::prelude::*;
 use serde_json::{Value, json};
 
 use crate::data::split::relative;
-use crate::data::{Dataset, Inspected, Split, Unreadable, inspect, listing};
+use crate::data::{Dataset, Inspected, Listing, Marked, Split, Unreadable, inspect, listing};
 use crate::error::{Error, Result};
 use crate::sources::Backbone;
-use crate::task::Task;
+use crate::task::{Task, TaskSpec};
 use crate::train::observer::Observer;
 use classes::ClassCount;
 use duplicates::{Clusters, Group, Same};
@@ -38,8 +38,8 @@ pub struct Photo {
     pub name: String,
     /// The part it belongs to, where the data say so.
     pub split: Option<Split>,
-    /// The class it is labelled with.
-    pub class: String,
+    /// What it is labelled with.
+    pub marked: Marked,
     /// What one pass over it saw.
     pub seen: Inspected,
 }
@@ -49,11 +49,13 @@ pub struct Photo {
 pub struct Audit {
     /// The folder or manifest.
     pub data: PathBuf,
+    /// What the pictures are labelled for.
+    pub task: Task,
     /// Readable pictures.
     pub photos: Vec<Photo>,
     /// Names of the others, with reasons.
     pub unreadable: Vec<(String, String)>,
-    /// Readable pictures by class and part.
+    /// Readable pictures by class or label and part; of numbers none.
     pub classes: Vec<ClassCount>,
     /// Everything worth a sentence, the worst first.
     pub findings: Vec<Finding>,
@@ -73,9 +75,10 @@ pub const SIMILARITY: f32 = 0.95;
 const TRUSTED: f64 = 0.75;
 
 impl Audit {
-    /// Audits the folder or manifest at `path` without a network. `progress` hears (done, all) from several threads.
-    pub fn of(path: &Path, progress: &(dyn Fn(usize, usize) + Sync)) -> Result<Self> {
-        let (root, found) = listing(path)?;
+    /// Audits the folder or manifest at `path`, for the task that `spec` says, without a network. `progress` hears
+    /// (done, all) from several threads.
+    pub fn of(path: &Path, spec: &TaskSpec, progress: &(dyn Fn(usize, usize) + Sync)) -> Result<Self> {
+        let Listing { root, task, found, marked } = listing(path, spec)?;
         if found.entries.is_empty() && found.empty.is_empty() {
             return Err(Error::BadData {
                 place: path.display().to_string(),
@@ -92,22 +95,16 @@ impl Audit {
             })
             .collect();
         let (mut photos, mut unreadable) = (Vec::new(), Vec::new());
-        for (entry, look) in found.entries.into_iter().zip(looks) {
+        for ((entry, marked), look) in found.entries.into_iter().zip(marked).zip(looks) {
             let name = relative(&root, &entry.path);
             match look {
                 Err(reason) => unreadable.push((name, reason)),
                 Ok(seen) => {
-                    photos.push(Photo {
-                        path: entry.path,
-                        name,
-                        split: entry.split,
-                        class: entry.class,
-                        seen,
-                    });
+                    photos.push(Photo { path: entry.path, name, split: entry.split, marked, seen });
                 }
             }
         }
-        let mut audit = Self::new(path, photos, unreadable);
+        let mut audit = Self::new(path, task, photos, unreadable);
         let list = |mut paths: Vec<PathBuf>| {
             paths.sort();
             paths.iter().map(|p| relative(&root, p)).collect::<Vec<_>>()
@@ -136,25 +133,22 @@ impl Audit {
     /// Audits data that is open and read already; `seen` is in the order of the parts: train, val, test.
     pub fn of_dataset(data: &Dataset, seen: Vec<Inspected>, unreadable: &[Unreadable]) -> Self {
         let parts = [Split::Train, Split::Val, Split::Test];
-        // Labels and numbers are not classes.
-        let classify = data.task == Task::Classify;
-        let class = |label| if classify { data.classes.name(label).to_string() } else { String::new() };
         let samples = parts.into_iter().flat_map(|split| data.part(split).iter().map(move |s| (split, s)));
         let photos = samples.zip(seen).map(|((split, sample), seen)| Photo {
             path: sample.path.clone(),
             name: relative(&data.root, &sample.path),
             split: Some(split),
-            class: class(sample.label),
+            marked: data.marked(sample),
             seen,
         });
         let unreadable =
             unreadable.iter().map(|u| (relative(&data.root, &u.path), u.reason.clone())).collect();
-        Self::new(&data.root, photos.collect(), unreadable)
+        Self::new(&data.root, data.task, photos.collect(), unreadable)
     }
 
-    fn new(data: &Path, photos: Vec<Photo>, unreadable: Vec<(String, String)>) -> Self {
+    fn new(data: &Path, task: Task, photos: Vec<Photo>, unreadable: Vec<(String, String)>) -> Self {
         let classes = classes::counts(
-            photos.iter().filter(|p| !p.class.is_empty()).map(|p| (p.class.as_str(), p.split)),
+            photos.iter().flat_map(|p| p.marked.names.iter().map(|name| (name.as_str(), p.split))),
         );
         let mut findings = Vec::new();
         if !unreadable.is_empty() {
@@ -162,13 +156,14 @@ impl Audit {
             let names = unreadable.iter().map(|(name, reason)| format!("{name}: {reason}")).collect();
             findings.push(Finding::new("unreadable", Severity::Serious, what, names));
         }
-        findings.extend(classes::findings(&classes));
+        findings.extend(classes::findings(&classes, task));
         findings.extend(files::findings(&photos));
         let (groups, clusters) = duplicates::by_content(&photos);
-        findings.extend(of_groups(&groups, &photos));
+        findings.extend(of_groups(&groups, &photos, task));
         let data = data.to_path_buf();
         let mut audit = Self {
             data,
+            task,
             photos,
             unreadable,
             classes,
@@ -194,8 +189,10 @@ impl Audit {
             return Ok(());
         }
         let names: Vec<String> = self.classes.iter().map(|c| c.class.clone()).collect();
-        let seen = labels::look(&self.photos, self.clusters.clone(), &names, backbone, similarity, observer)?;
-        self.findings.extend(of_groups(&seen.groups, &self.photos));
+        let whole =
+            labels::Whole { task: self.task, photos: &self.photos, clusters: &self.clusters, names: &names };
+        let seen = whole.look(backbone, similarity, observer)?;
+        self.findings.extend(of_groups(&seen.groups, &self.photos, self.task));
         self.groups.extend(seen.groups);
         if !seen.suspects.is_empty() {
             let probed = seen.probed.as_ref().expect("suspects come from a probe");
@@ -224,6 +221,16 @@ impl Audit {
         self.findings.iter().filter(|f| f.severity == severity).count()
     }
 
+    /// Counts the pictures and what they are labelled with, in words.
+    pub fn extent(&self) -> String {
+        let photos = count(self.photos.len(), "photo", "photos");
+        let (one, many) = self.task.kinds();
+        match self.task {
+            Task::Regress => format!("{photos} with numbers"),
+            _ => format!("{photos} in {}", count(self.classes.len(), one, many)),
+        }
+    }
+
     /// Sums the audit up in a line: the serious findings in full, the others by number.
     pub fn line(&self) -> String {
         let serious: Vec<&str> = self
@@ -242,7 +249,7 @@ impl Audit {
         let split = |i: usize| self.photos[i].split.map(Split::name);
         let file = |i: &usize| {
             let photo = &self.photos[*i];
-            json!({"file": photo.name, "split": split(*i), "class": photo.class})
+            json!({"file": photo.name, "split": split(*i), "class": photo.marked.words})
         };
         let group = |g: &Group| {
             json!({
@@ -257,7 +264,7 @@ impl Audit {
             json!({
                 "file": self.photos[s.photo].name,
                 "split": split(s.photo),
-                "given": self.photos[s.photo].class,
+                "given": self.photos[s.photo].marked.words,
                 "suggested": s.suggested,
                 "confidence": s.confidence,
                 "given_probability": s.given_probability,
@@ -270,6 +277,7 @@ impl Audit {
             .collect::<Vec<_>>();
         json!({
             "data": self.data,
+            "task": self.task,
             "photos": self.photos.len(),
             "serious": self.count(Severity::Serious),
             "warnings": self.count(Severity::Warning),
@@ -284,7 +292,7 @@ impl Audit {
 }
 
 /// Sums groups up by how they agree and whether they cross parts or labels.
-fn of_groups(groups: &[Group], photos: &[Photo]) -> Vec<Finding> {
+fn of_groups(groups: &[Group], photos: &[Photo], task: Task) -> Vec<Finding> {
     let mut all = Vec::new();
     for same in [Same::Bytes, Same::Pixels, Same::Look, Same::Features] {
         let mut say = |kind, severity, wanted: &dyn Fn(&Group) -> bool, one: &str, many: &str| {
@@ -303,7 +311,15 @@ fn of_groups(groups: &[Group], photos: &[Photo]) -> Vec<Finding> {
         let (one, many) =
             ("picture lies in several parts of the data", "pictures lie in several parts of the data");
         say("across_parts", severity, &|g| g.across, one, many);
-        let (one, many) = ("picture has two labels", "pictures have two labels");
+        let (one, many) = match task {
+            Task::Classify => ("picture has two labels", "pictures have two labels"),
+            Task::Multilabel => {
+                ("picture has other labels in its copy", "pictures have other labels in their copies")
+            }
+            Task::Regress => {
+                ("picture has other numbers in its copy", "pictures have other numbers in their copies")
+            }
+        };
         let doubt = if same < Same::Look { Severity::Serious } else { Severity::Warning };
         say("two_labels", doubt, &|g| g.labels_differ && !g.across, one, many);
         let mild = if same == Same::Features { Severity::Note } else { Severity::Warning };

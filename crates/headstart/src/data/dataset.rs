@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::classes::Classes;
 use super::folder::{self, Entry, Found};
+use super::listing::Marked;
 use super::manifest::Manifest;
 use super::split::{self, Split, SplitConfig};
 use super::table::Table;
@@ -138,6 +139,21 @@ impl Dataset {
             }
         }
         counts
+    }
+
+    /// Says what a picture is labelled with.
+    pub fn marked(&self, sample: &Sample) -> Marked {
+        let names = self.classes.names();
+        match self.task {
+            Task::Classify => Marked::class(self.classes.name(sample.label)),
+            Task::Regress => Marked::numbers(names, &self.rows[sample.label]),
+            Task::Multilabel => {
+                let row = &self.rows[sample.label];
+                Marked::labels(
+                    names.iter().zip(row).filter(|(_, v)| **v > 0.5).map(|(name, _)| name.as_str()),
+                )
+            }
+        }
     }
 
     /// Turns names into labels and puts every picture into its part.

@@ -30,6 +30,6 @@ pub use digest::{digest_files, file_sha256};
 pub use exclude::read_list;
 pub use few::Few;
 pub use inspect::{Inspected, inspect};
-pub use listing::listing;
+pub use listing::{Listing, Marked, listing};
 pub use manifest::Manifest;
 pub use split::{Split, SplitConfig};

@@ -96,10 +96,17 @@ pub fn stratified(root: &Path, entries: &[Entry], config: &SplitConfig) -> Resul
     Ok(out)
 }
 
-/// Names a file relative to `root`, with `/` on every system.
+/// Names a file relative to `root`, with `/` on every system; a file outside keeps its whole path.
 pub fn relative(root: &Path, path: &Path) -> String {
-    let parts = path.strip_prefix(root).unwrap_or(path).components();
-    parts.map(|part| part.as_os_str().to_string_lossy().into_owned()).collect::<Vec<_>>().join("/")
+    let inside = path.strip_prefix(root).unwrap_or(path);
+    if inside.is_absolute() {
+        return inside.to_string_lossy().into_owned();
+    }
+    inside
+        .components()
+        .map(|part| part.as_os_str().to_string_lossy().into_owned())
+        .collect::<Vec<_>>()
+        .join("/")
 }
 
 /// Writes a division as a CSV table `file_name,label,split`.

@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use super::folder::Entry;
+use super::listing::Marked;
 use super::manifest::{FILE_COLUMNS, LABEL_COLUMNS, Manifest};
 use super::split::Split;
 use crate::error::{Error, Result};
@@ -122,6 +123,14 @@ impl Table {
                 let named = self.columns.iter().zip(values).filter(|(_, v)| **v > 0.5);
                 named.map(|(name, _)| name.as_str()).collect()
             }
+        }
+    }
+
+    /// Says what a line says of its picture.
+    pub fn marked(&self, line: &Line) -> Marked {
+        match (&line.fact, self.task) {
+            (Fact::Numbers(values), Task::Regress) => Marked::numbers(&self.columns, values),
+            _ => Marked::labels(self.labels(line)),
         }
     }
 

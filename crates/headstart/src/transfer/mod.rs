@@ -23,7 +23,7 @@ pub use leep::leep;
 pub use linalg::Decomposition;
 pub use logme::logme;
 pub use neighbours::close_pairs;
-pub use probe::{Beliefs, Probe, left_out_probabilities, probe};
+pub use probe::{Beliefs, LeftOut, Probe, probe};
 
 /// Checks that there is a row of `width` numbers per label.
 fn check(features: &[f32], width: usize, labels: &[usize]) {

@@ -56,23 +56,39 @@ pub struct Beliefs {
 /// Ridge scores lie around 0 and 1; temperatures are sought for logits, which are several times larger.
 const LOGITS: f32 = 20.0;
 
-/// Returns the probabilities of each picture by the probe fitted to all others: scores of the penalty and softmax
-/// temperature under which the labels are most likely.
-pub fn left_out_probabilities(features: &[f32], width: usize, labels: &[usize], classes: usize) -> Beliefs {
-    super::check(features, width, labels);
-    let parts = Decomposition::new(&standardised(features, width), width + 1);
-    let mean = parts.squares.iter().sum::<f64>() / parts.squares.len().max(1) as f64;
-    let tried = PENALTIES.iter().map(|share| {
-        let mut scores = left_out_scores(&parts, labels, classes, share * mean);
-        scores.iter_mut().for_each(|s| *s *= LOGITS);
-        let temperature = fit_temperature(&scores, classes, labels).unwrap_or(1.0);
-        (nll(&scores, classes, labels, temperature), scores, temperature)
-    });
-    let (_, scores, temperature) =
-        tried.reduce(|best, next| if next.0 < best.0 { next } else { best }).expect("penalties to try");
-    let right = scores.chunks(classes).zip(labels).filter(|(row, l)| argmax(row) == **l).count();
-    let probabilities = scores.chunks(classes).flat_map(|row| softmax(row, temperature)).collect();
-    Beliefs { probabilities, right }
+/// Probes of one set of features, each fitted to all pictures but the one it judges.
+pub struct LeftOut {
+    parts: Decomposition,
+    /// Mean of the squared singular values, which penalties are shares of.
+    mean: f64,
+    pictures: usize,
+}
+
+impl LeftOut {
+    /// Decomposes features `[n, width]`; that is the work, whatever labels are asked for afterwards.
+    pub fn new(features: &[f32], width: usize) -> Self {
+        assert!(width > 0 && features.len().is_multiple_of(width), "features are not pictures × width");
+        let parts = Decomposition::new(&standardised(features, width), width + 1);
+        let mean = parts.squares.iter().sum::<f64>() / parts.squares.len().max(1) as f64;
+        Self { parts, mean, pictures: features.len() / width }
+    }
+
+    /// Returns the probabilities of each picture by the probe fitted to all others: scores of the penalty and softmax
+    /// temperature under which the labels are most likely.
+    pub fn probabilities(&self, labels: &[usize], classes: usize) -> Beliefs {
+        assert_eq!(labels.len(), self.pictures, "a label for each picture");
+        let tried = PENALTIES.iter().map(|share| {
+            let mut scores = left_out_scores(&self.parts, labels, classes, share * self.mean);
+            scores.iter_mut().for_each(|s| *s *= LOGITS);
+            let temperature = fit_temperature(&scores, classes, labels).unwrap_or(1.0);
+            (nll(&scores, classes, labels, temperature), scores, temperature)
+        });
+        let (_, scores, temperature) =
+            tried.reduce(|best, next| if next.0 < best.0 { next } else { best }).expect("penalties to try");
+        let right = scores.chunks(classes).zip(labels).filter(|(row, l)| argmax(row) == **l).count();
+        let probabilities = scores.chunks(classes).flat_map(|row| softmax(row, temperature)).collect();
+        Beliefs { probabilities, right }
+    }
 }
 
 /// Each feature with mean 0 and deviation 1, then a constant 1.
@@ -187,7 +203,7 @@ mod tests {
         truth.iter().enumerate().for_each(|(i, l)| features[i * 20 + l] += 5.0);
         let mut labels = truth.clone();
         labels[7] = (labels[7] + 1) % 3;
-        let found = left_out_probabilities(&features, 20, &labels, 3);
+        let found = LeftOut::new(&features, 20).probabilities(&labels, 3);
         assert!(found.right > 105, "{}", found.right);
         let row = &found.probabilities[21..24];
         assert!((row.iter().sum::<f64>() - 1.0).abs() < 1e-9);
