@@ -22,8 +22,9 @@ use crate::sources::Backbone;
 use crate::train::Recipe;
 use crate::train::observer::Observer;
 use cost::Timer;
-use decide::{Choice, Decision, Priced};
+use decide::{Choice, Decision, Priced, Quadrant};
 use measure::{Measured, Shape};
+use plan::Care;
 
 /// How to look.
 #[derive(Clone, Copy, Debug)]
@@ -76,16 +77,17 @@ pub fn advise(
     let shape = Shape::of(data, unlabeled);
     let seen = measure::measure(data, backbone, settings, observer)?;
     let (network, timer) = (&seen.network, Timer::new(data, backbone, &seen, settings.brief)?);
+    let care = Care::of(Quadrant::of(shape.train, seen.measured.similarity));
     let mut priced = Vec::new();
     let semi = (unlabeled > 0).then_some(Choice::Semi);
     let choices = [Choice::Head, Choice::LastStages, Choice::Finetune].into_iter().chain(semi);
     for choice in choices.chain([Choice::Scratch]) {
-        let recipe = plan::recipe(choice, network, &shape)?.expect("these are recipes");
+        let recipe = plan::recipe(choice, network, &shape, care)?.expect("these are recipes");
         priced.push(Priced { choice, seconds: timer.seconds(&recipe, network, &shape)? });
     }
     let decision = decide::decide(&shape, &seen.measured, &priced);
     let why = words::paragraph(backbone.row.name, &shape, &seen.measured, &decision);
-    let recipe = plan::recipe(decision.choice, network, &shape)?.map(|r| r.to_toml());
+    let recipe = plan::recipe(decision.choice, network, &shape, care)?.map(|r| r.to_toml());
     Ok(Advice {
         model: backbone.row.name.to_string(),
         weights: backbone.origin.clone(),

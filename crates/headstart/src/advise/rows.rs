@@ -8,9 +8,10 @@ use std::time::Instant;
 
 use serde::Serialize;
 
+use super::Settings;
 use super::decide::{Choice, Quadrant, removed};
 use super::measure::{Shape, embed};
-use super::{Settings, plan};
+use super::plan::{self, Care};
 use crate::data::{Dataset, Sample, Split};
 use crate::error::Result;
 use crate::metrics::{interval, labels, regression};
@@ -174,7 +175,8 @@ pub fn advise(
     };
     advice.decide(&shape);
     advice.why = advice.words();
-    advice.recipe = plan::recipe(advice.choice, &network, &shape)?.map(|r| r.to_toml());
+    // Bold rates are measured on classes alone.
+    advice.recipe = plan::recipe(advice.choice, &network, &shape, Care::Keep)?.map(|r| r.to_toml());
     advice.seconds = started.elapsed().as_secs_f64();
     Ok(advice)
 }
@@ -182,7 +184,7 @@ pub fn advise(
 impl RowAdvice {
     /// Chooses the simplest recipe within two points of the best expected score.
     fn decide(&mut self, shape: &Shape) {
-        let quadrant = Quadrant { large: shape.train > 30_000, similar: self.similarity >= 0.5 };
+        let quadrant = Quadrant::of(shape.train, self.similarity);
         let (middle, ..) = removed(shape, quadrant);
         let after = |score: f64, share: f64| 1.0 - (1.0 - score) * (1.0 - share);
         let last = after(self.probe, 0.6 * middle).max(self.probe_earlier);
