@@ -23,7 +23,7 @@ pub fn page(audit: &Audit) -> String {
     let title = format!("Audit of {}", audit.data.display());
     let (serious, warnings) = (audit.count(Severity::Serious), audit.count(Severity::Warning));
     let tiles = [
-        tile(&audit.photos.len().to_string(), "photos", &audit.extent()),
+        tile(&audit.photos.len().to_string(), "photos", &audit.kinds()),
         tile(&serious.to_string(), "serious", "results would be wrong or photos are lost"),
         tile(&warnings.to_string(), "warnings", "worth a look"),
         tile(

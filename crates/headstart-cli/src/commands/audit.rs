@@ -67,7 +67,7 @@ const NAMED: usize = 5;
 const SUSPECTS: usize = 10;
 
 fn print(audit: &Audit, started: Instant, written: &[&Option<PathBuf>]) {
-    println!("{}", audit.extent());
+    println!("{} photos {}", audit.photos.len(), audit.kinds());
     for finding in &audit.findings {
         let word = match finding.severity {
             Severity::Serious => "serious",

@@ -9,7 +9,7 @@ use headstart::weights::safetensors;
 use super::*;
 
 /// The audit of `data` with its exit code.
-fn audit(place: &Place, args: &[&str]) -> (Option<i32>, Value) {
+pub(super) fn audit(place: &Place, args: &[&str]) -> (Option<i32>, Value) {
     let output = place.command(&[&["audit"], args, &["--json", "-q"]].concat()).output().unwrap();
     let text = String::from_utf8(output.stdout.clone()).unwrap();
     (

@@ -2,8 +2,8 @@
 //!
 //! A network sees what the decoder makes of a file, and decoders differ by several grey levels where they round elsewhere or
 //! stretch the colour planes by another filter. Here libjpeg itself (`mozjpeg-sys`, C only, no assembler) reads headers and
-//! entropy-coded data; the inverse transform, the stretching and the colours are exact integer arithmetic, in plain loops that
-//! the compiler vectorises for each [`Level`].
+//! entropy-coded data; the inverse transform, the stretching and the colours are exact integer arithmetic: the transform in
+//! AVX2 registers where there are any, the others in plain loops compiled for each [`Level`].
 
 mod coefficients;
 mod color;
@@ -92,11 +92,7 @@ fn halved(colors: Colors, grids: &[Grid]) -> Option<Halved> {
     match (colors, grids) {
         (Colors::Grey, [_]) => Some(Halved { across: false, down: false }),
         (Colors::Ycc, [luma, blue, red]) if blue.sampling == red.sampling => {
-            let half = |full: usize, part: usize| match () {
-                () if full == part => Some(false),
-                () if full == 2 * part => Some(true),
-                () => None,
-            };
+            let half = |full, part| (full == part || full == 2 * part).then_some(full != part);
             let (full, part) = (luma.sampling, blue.sampling);
             Some(Halved { across: half(full.0, part.0)?, down: half(full.1, part.1)? })
         }

@@ -14,8 +14,6 @@ pub(super) struct Halved {
 pub(super) struct Stretched<'a> {
     plane: &'a Plane,
     halved: Halved,
-    /// Whether neighbours are mixed; libjpeg only repeats the samples of planes this narrow.
-    mixed: bool,
     /// A row mixed with its neighbour above or below, its first and last value twice.
     mix: Vec<i16>,
     row: Vec<u8>,
@@ -24,8 +22,7 @@ pub(super) struct Stretched<'a> {
 impl<'a> Stretched<'a> {
     pub(super) fn new(plane: &'a Plane, halved: Halved) -> Self {
         let width = if halved.across { 2 * plane.width } else { plane.width };
-        let mixed = !halved.across || plane.width > 2;
-        Self { plane, halved, mixed, mix: vec![0; plane.width + 2], row: vec![0; width] }
+        Self { plane, halved, mix: vec![0; plane.width + 2], row: vec![0; width] }
     }
 
     /// Returns row `y` of the picture.
@@ -35,7 +32,8 @@ impl<'a> Stretched<'a> {
         let near = self.plane.row(near);
         match (self.halved.across, self.halved.down) {
             (false, false) => return near,
-            (true, _) if !self.mixed => {
+            // Too narrow for libjpeg to mix neighbours.
+            (true, _) if self.plane.width <= 2 => {
                 for (to, &v) in self.row.chunks_exact_mut(2).zip(near) {
                     to.fill(v);
                 }

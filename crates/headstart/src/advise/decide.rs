@@ -3,12 +3,14 @@
 //! What a head on frozen features will achieve is measured. What fine-tuning adds is not: it is the rule below, a
 //! share of the head's errors that grows with the number of pictures, and its interval is wide because tasks differ.
 //! The rule's ends are this project's own runs (245 photos of two insects: nothing gained; 480 of solar cells, which
-//! ImageNet has none of: 8 %; 2 569 of five flowers: a third of the errors; 3 630 of drawn characters: seven tenths) and the ResNet-50 table of Kornblith et al. 2019 as printed with SimCLR (Chen et
-//! al. 2020, table 8: twelve sets of 2 000 to 75 000 pictures, −20 to 76 % of the errors, the middle a third).
+//! ImageNet has none of: 8 %; 2 569 of five flowers: a third of the errors; 3 630 of drawn characters: half, and with
+//! `recipes/bold.toml` seven tenths) and the ResNet-50 table of Kornblith et al. 2019 as printed with SimCLR (Chen et al.
+//! 2020, table 8: twelve sets of 2 000 to 75 000 pictures, −20 to 76 % of the errors, the middle a third).
 
 use serde::Serialize;
 
 use super::measure::{Accuracy, Measured, Shape};
+use super::plan::Care;
 
 /// What to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -110,9 +112,10 @@ impl Decision {
 const EQUAL: f64 = 0.01;
 
 /// Chooses: the simplest recipe that is as good as the best.
-pub fn decide(shape: &Shape, measured: &Measured, priced: &[Priced]) -> Decision {
+pub fn decide(shape: &Shape, measured: &Measured, care: Care, priced: &[Priced]) -> Decision {
     let quadrant = Quadrant::of(shape.train, measured.similarity);
-    let mut outlooks: Vec<Outlook> = priced.iter().map(|p| outlook(*p, shape, measured, quadrant)).collect();
+    let mut outlooks: Vec<Outlook> =
+        priced.iter().map(|p| outlook(*p, shape, measured, quadrant, care)).collect();
     let best = outlooks.iter().map(|o| o.top1).fold(0.0, f64::max);
     outlooks.iter_mut().for_each(|o| o.as_good = o.top1 >= best - EQUAL);
     let simplest = outlooks.iter().find(|o| o.as_good).map_or(Choice::CollectMore, |o| o.choice);
@@ -124,13 +127,14 @@ pub fn decide(shape: &Shape, measured: &Measured, priced: &[Priced]) -> Decision
 }
 
 /// Share of the head's errors that fine-tuning is expected to remove, and about 95 % of cases.
-pub(super) fn removed(shape: &Shape, quadrant: Quadrant) -> (f64, f64, f64) {
+pub(super) fn removed(shape: &Shape, quadrant: Quadrant, care: Care) -> (f64, f64, f64) {
     // From nothing at 400 pictures to a third at 2 500, half at 100 000.
     let between = |low: f64, high: f64| ((shape.train as f64 / low).ln() / (high / low).ln()).clamp(0.0, 1.0);
     let (few, many) = (between(400.0, 2500.0), between(2500.0, 100_000.0));
     // Features that fit badly have more to gain, once there are pictures to learn better ones from.
-    let different = if quadrant.similar { 0.0 } else { 0.05 * between(100.0, 400.0) + 0.2 * few };
-    let middle = 0.35 * few + 0.15 * many + different;
+    let different = if quadrant.similar { 0.0 } else { 0.05 * between(100.0, 400.0) + 0.05 * few };
+    let bolder = if care == Care::Overwrite { 0.15 * few } else { 0.0 };
+    let middle = 0.35 * few + 0.15 * many + different + bolder;
     (middle, middle - 0.15 - 0.2 * few, (middle + 0.15 + 0.2 * few).min(0.85))
 }
 
@@ -161,9 +165,10 @@ pub(super) fn head(shape: &Shape, measured: &Measured) -> Accuracy {
     Accuracy { top1: capped(seen.top1 + gain), interval95: (low, capped(high + 2.0 * gain)) }
 }
 
-fn outlook(p: Priced, shape: &Shape, measured: &Measured, quadrant: Quadrant) -> Outlook {
+fn outlook(p: Priced, shape: &Shape, measured: &Measured, quadrant: Quadrant, care: Care) -> Outlook {
     let head = head(shape, measured);
-    let (middle, low, high) = removed(shape, quadrant);
+    let care = if p.choice == Choice::Finetune { care } else { Care::Keep };
+    let (middle, low, high) = removed(shape, quadrant, care);
     // The probe's own uncertainty, with a share of the errors removed from each of its values.
     let after = |part: f64| {
         let at = |error: f64, share: f64| (1.0 - error * (1.0 - part * share)).clamp(0.0, 1.0);
@@ -187,7 +192,7 @@ fn outlook(p: Priced, shape: &Shape, measured: &Measured, quadrant: Quadrant) ->
             (top1.max(measured.probe_earlier.top1), interval)
         }
         Choice::Semi => {
-            let fine = outlook(Priced { choice: Choice::Finetune, ..p }, shape, measured, quadrant);
+            let fine = outlook(Priced { choice: Choice::Finetune, ..p }, shape, measured, quadrant, care);
             let (middle, low, high) = removed_by_unlabeled(shape);
             let at = |top1: f64, share: f64| (1.0 - (1.0 - top1) * (1.0 - share)).clamp(0.0, 1.0);
             (at(fine.top1, middle), (at(fine.interval95.0, low), at(fine.interval95.1, high)))
@@ -241,7 +246,7 @@ mod tests {
             (Choice::Finetune, 90.0),
             (Choice::Scratch, 300.0),
         ];
-        decide(shape, measured, &all.map(|(choice, seconds)| Priced { choice, seconds }))
+        decide(shape, measured, Care::Keep, &all.map(|(choice, seconds)| Priced { choice, seconds }))
     }
 
     #[test]
@@ -263,12 +268,27 @@ mod tests {
     }
 
     #[test]
+    fn overwriting_is_expected_to_remove_seven_tenths_not_half_and_helps_fine_tuning_alone() {
+        let (shape, seen) = (shape(3630, 242), measured(0.625, 0.3, 3630));
+        let priced = [Choice::LastStages, Choice::Finetune, Choice::Scratch]
+            .map(|choice| Priced { choice, seconds: 1.0 });
+        let of = |care| decide(&shape, &seen, care, &priced);
+        let (kept, overwritten) = (of(Care::Keep), of(Care::Overwrite));
+        let removed = |d: &Decision| (d.outlook(Choice::Finetune).unwrap().top1 - 0.625) / 0.375;
+        assert!((0.4..0.7).contains(&removed(&kept)), "{}", removed(&kept));
+        assert!((removed(&overwritten) - removed(&kept) - 0.15).abs() < 1e-9);
+        for choice in [Choice::LastStages, Choice::Scratch] {
+            assert_eq!(kept.outlook(choice).unwrap().top1, overwritten.outlook(choice).unwrap().top1);
+        }
+    }
+
+    #[test]
     fn few_labels_and_many_pictures_without_are_worth_learning_from_both() {
         let mut shape = shape(50, 5);
         let seen = measured(0.6, 0.3, 50);
         let with = |shape: &Shape| {
             let all = [(Choice::Head, 6.0), (Choice::Finetune, 10.0), (Choice::Semi, 90.0)];
-            decide(shape, &seen, &all.map(|(choice, seconds)| Priced { choice, seconds }))
+            decide(shape, &seen, Care::Keep, &all.map(|(choice, seconds)| Priced { choice, seconds }))
         };
         shape.unlabeled = 2000;
         let decision = with(&shape);

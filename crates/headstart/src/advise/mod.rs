@@ -77,7 +77,7 @@ pub fn advise(
     let shape = Shape::of(data, unlabeled);
     let seen = measure::measure(data, backbone, settings, observer)?;
     let (network, timer) = (&seen.network, Timer::new(data, backbone, &seen, settings.brief)?);
-    let care = Care::of(Quadrant::of(shape.train, seen.measured.similarity));
+    let care = Care::of(network, &shape, Quadrant::of(shape.train, seen.measured.similarity));
     let mut priced = Vec::new();
     let semi = (unlabeled > 0).then_some(Choice::Semi);
     let choices = [Choice::Head, Choice::LastStages, Choice::Finetune].into_iter().chain(semi);
@@ -85,7 +85,7 @@ pub fn advise(
         let recipe = plan::recipe(choice, network, &shape, care)?.expect("these are recipes");
         priced.push(Priced { choice, seconds: timer.seconds(&recipe, network, &shape)? });
     }
-    let decision = decide::decide(&shape, &seen.measured, &priced);
+    let decision = decide::decide(&shape, &seen.measured, care, &priced);
     let why = words::paragraph(backbone.row.name, &shape, &seen.measured, &decision);
     let recipe = plan::recipe(decision.choice, network, &shape, care)?.map(|r| r.to_toml());
     Ok(Advice {

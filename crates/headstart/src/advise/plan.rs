@@ -17,19 +17,20 @@ const UNBALANCED: f64 = 3.0;
 /// `recipes/bold.toml` against both (0.873 against 0.777 and 0.731).
 const MANY: usize = 1500;
 
-/// How much of what the network learned before is worth keeping.
+/// How fine-tuning treats what the network learned before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Care {
-    /// Most of it, or it is not known.
+    /// Moves it a little.
     Keep,
-    /// Little: the task is unlike the source's.
+    /// Takes it as a good start and no more: `recipes/bold.toml`.
     Overwrite,
 }
 
 impl Care {
-    /// What a quadrant asks for.
-    pub fn of(quadrant: Quadrant) -> Self {
-        if quadrant.similar { Self::Keep } else { Self::Overwrite }
+    /// Overwrites what hardly fits, where pictures are many. Without BatchNorm nothing was measured, and transformers bear less.
+    pub fn of(network: &Network, shape: &Shape, quadrant: Quadrant) -> Self {
+        let has_batch_norm = network.params().iter().any(|p| p.buffer);
+        if shape.train >= MANY && !quadrant.similar && has_batch_norm { Self::Overwrite } else { Self::Keep }
     }
 }
 
@@ -48,13 +49,13 @@ pub fn recipe(choice: Choice, network: &Network, shape: &Shape, care: Care) -> R
         let phase = recipe.phases.last_mut().expect("`finetune` has phases");
         let rates =
             |stem, head| Rate::Anchors(BTreeMap::from([("stem".into(), stem), ("head".into(), head)]));
-        // Without BatchNorm nothing was measured, and transformers bear less.
-        if care == Care::Overwrite && has_batch_norm(network) {
-            phase.epochs = 8;
-            phase.batch_norm = BatchNormPolicy::Train;
-            phase.lr = rates(3e-4, 1e-3);
-        } else {
-            phase.lr = rates(1e-5, 1e-4);
+        match care {
+            Care::Keep => phase.lr = rates(1e-5, 1e-4),
+            Care::Overwrite => {
+                phase.epochs = 8;
+                phase.batch_norm = BatchNormPolicy::Train;
+                phase.lr = rates(3e-4, 1e-3);
+            }
         }
     }
     if choice == Choice::LastStages {
@@ -70,10 +71,6 @@ pub fn recipe(choice: Choice, network: &Network, shape: &Shape, care: Care) -> R
     Ok(Some(recipe))
 }
 
-fn has_batch_norm(network: &Network) -> bool {
-    !network.state_of(&|name| name.ends_with(".running_mean")).is_empty()
-}
-
 #[cfg(test)]
 mod tests {
     use burn::tensor::Device;
@@ -85,16 +82,19 @@ mod tests {
     fn thousands_of_pictures_bear_higher_rates() {
         let network = Network::new("headstart_nano", &ModelOptions::new(2), &Device::flex()).unwrap();
         let shape = |train| Shape { train, val: 100, classes: 2, smallest: 100, largest: 100, unlabeled: 0 };
-        let with = |choice, train, care| recipe(choice, &network, &shape(train), care).unwrap().unwrap();
-        let of = |choice, train| with(choice, train, Care::Keep);
+        let with = |network: &Network, choice, train, similar| {
+            let care = Care::of(network, &shape(train), Quadrant { large: false, similar });
+            recipe(choice, network, &shape(train), care).unwrap().unwrap()
+        };
+        let of = |choice, train| with(&network, choice, train, true);
         assert_eq!(of(Choice::Finetune, 480), Recipe::open("finetune").unwrap());
         let more = Recipe::parse(include_str!("../../../../recipes/more.toml"), "more").unwrap();
         assert_eq!(of(Choice::Finetune, 2500), more);
         let bold = Recipe::parse(include_str!("../../../../recipes/bold.toml"), "bold").unwrap();
-        assert_eq!(with(Choice::Finetune, 2500, Care::Overwrite), bold);
-        assert_eq!(with(Choice::Finetune, 480, Care::Overwrite), Recipe::open("finetune").unwrap());
+        assert_eq!(with(&network, Choice::Finetune, 2500, false), bold);
+        assert_eq!(with(&network, Choice::Finetune, 480, false), Recipe::open("finetune").unwrap());
         let vit = Network::new("vit_tiny_patch16_224", &ModelOptions::new(2), &Device::flex()).unwrap();
-        assert_eq!(recipe(Choice::Finetune, &vit, &shape(2500), Care::Overwrite).unwrap(), Some(more));
+        assert_eq!(with(&vit, Choice::Finetune, 2500, false), more);
         assert_eq!(of(Choice::LastStages, 2500).phases[1].trainable, ["layer4", "head"]);
     }
 }

@@ -6,7 +6,8 @@ use super::Photo;
 use super::duplicates::{Clusters, Group, by_features};
 use crate::data::Sample;
 use crate::error::{Error, Result};
-use crate::metrics::accuracy::argmax;
+use crate::metrics::labels::mean;
+use crate::metrics::{Confusion, argmax};
 use crate::models::{HeadSpec, Network, frozen, values};
 use crate::session::photos as photos_of;
 use crate::sources::Backbone;
@@ -71,44 +72,40 @@ pub struct Whole<'a> {
     pub clusters: &'a Clusters,
     /// Classes or labels, sorted.
     pub names: &'a [String],
+    /// The network whose features are read.
+    pub backbone: &'a Backbone,
 }
 
 impl Whole<'_> {
     /// Reads the features of all photos and compares them with one another and with the labels; numbers are not doubted.
-    pub fn look(&self, backbone: &Backbone, similarity: f32, observer: &mut dyn Observer) -> Result<Seen> {
+    pub fn look(&self, similarity: f32, observer: &mut dyn Observer) -> Result<Seen> {
         let mut recipe = Recipe::open("head")?;
-        recipe.resolve(&backbone.input);
+        recipe.resolve(&self.backbone.input);
         let unlabelled = |p: &Photo| Sample { path: p.path.clone(), label: 0 };
         let samples: Vec<_> = self.photos.iter().map(unlabelled).collect();
         let set = photos_of(&samples, &recipe.eval, 0, 32, "audit")?;
-        let (network, _) = backbone.with_new_head(2, HeadSpec::linear(), 0)?;
+        let (network, _) = self.backbone.with_new_head(2, HeadSpec::linear(), 0)?;
         let features = embed(&network, &set, observer)?;
         let width = (features.len() / self.photos.len().max(1)).max(1);
         // Of copies only one: a wrong label must not be believed because its copy has it too.
         let single: Vec<usize> = (0..self.photos.len()).filter(|i| self.clusters.find(*i) == *i).collect();
         let pairs = close_pairs(&features, width, similarity);
         let groups = by_features(self.photos, self.clusters.clone(), &pairs);
-        let own: Vec<f32> =
-            single.iter().flat_map(|i| &features[i * width..(i + 1) * width]).copied().collect();
+        let own = || -> Vec<f32> {
+            single.iter().flat_map(|i| &features[i * width..(i + 1) * width]).copied().collect()
+        };
         let doubted = match self.task {
             _ if single.len() < LEAST => None,
             Task::Classify if self.names.len() < 2 => None,
-            Task::Classify => Some(self.doubt_classes(&own, width, &single)),
-            Task::Multilabel => self.doubt_labels(&own, width, &single),
+            Task::Classify => Some(self.doubt_classes(&own(), width, &single)),
+            Task::Multilabel => self.doubt_labels(&own(), width, &single),
             Task::Regress => None,
         };
-        let Some(doubted) = doubted else { return Ok(Seen { groups, suspects: vec![], probed: None }) };
-        let probed = Probed {
-            weights: backbone.origin.clone(),
-            photos: single.len(),
-            top1: doubted.right,
-            noise: doubted.noise,
-            joint: doubted.joint,
-        };
-        Ok(Seen { groups, suspects: doubted.suspects, probed: Some(probed) })
+        let (suspects, probed) = doubted.unzip();
+        Ok(Seen { groups, suspects: suspects.unwrap_or_default(), probed })
     }
 
-    fn doubt_classes(&self, features: &[f32], width: usize, single: &[usize]) -> Doubted {
+    fn doubt_classes(&self, features: &[f32], width: usize, single: &[usize]) -> (Vec<Suspect>, Probed) {
         let classes = self.names.len();
         let class = |i: &usize| {
             let name = &self.photos[*i].marked.names[0];
@@ -128,19 +125,25 @@ impl Whole<'_> {
             }
         };
         let rows = || found.joint.chunks(classes).map(<[usize]>::to_vec).collect();
-        Doubted {
-            suspects: found.issues.iter().map(suspect).collect(),
-            right: beliefs.right as f64 / single.len() as f64,
+        let probed = Probed {
+            weights: self.backbone.origin.clone(),
+            photos: single.len(),
+            top1: beliefs.right as f64 / single.len() as f64,
             noise: found.noise(),
             joint: (classes <= 100).then(rows),
-        }
+        };
+        (found.issues.iter().map(suspect).collect(), probed)
     }
 
     /// Doubts each label by itself, there or not there; `None` if no label has enough pictures on both sides.
-    fn doubt_labels(&self, features: &[f32], width: usize, single: &[usize]) -> Option<Doubted> {
+    fn doubt_labels(
+        &self,
+        features: &[f32],
+        width: usize,
+        single: &[usize],
+    ) -> Option<(Vec<Suspect>, Probed)> {
         let probe = LeftOut::new(features, width);
-        let mut all = Doubted { suspects: vec![], right: 0.0, noise: 0.0, joint: None };
-        let mut doubted = 0.0;
+        let (mut suspects, mut right, mut noise) = (vec![], vec![], vec![]);
         for name in self.names {
             let there: Vec<usize> =
                 single.iter().map(|i| usize::from(self.photos[*i].marked.names.contains(name))).collect();
@@ -148,43 +151,31 @@ impl Whole<'_> {
             if with.min(there.len() - with) < LEAST_OF_LABEL {
                 continue;
             }
-            let beliefs = probe.probabilities(&there, 2);
-            let found = confident(&beliefs.probabilities, 2, &there);
-            all.suspects.extend(found.issues.iter().map(|at| Suspect {
+            let beliefs = probe.probabilities(&there, 2).probabilities;
+            let found = confident(&beliefs, 2, &there);
+            suspects.extend(found.issues.iter().map(|at| Suspect {
                 photo: single[*at],
                 suggested: if there[*at] == 1 { format!("without {name}") } else { format!("with {name}") },
-                confidence: beliefs.probabilities[2 * at + 1 - there[*at]],
-                given_probability: beliefs.probabilities[2 * at + there[*at]],
+                confidence: beliefs[2 * at + 1 - there[*at]],
+                given_probability: beliefs[2 * at + there[*at]],
             }));
-            all.right += balanced(&beliefs.probabilities, &there);
-            all.noise += found.noise();
-            doubted += 1.0;
+            // A rare label is not known by saying no.
+            let believed: Vec<usize> = beliefs.chunks_exact(2).map(|p| usize::from(p[1] > p[0])).collect();
+            right.push(Confusion::new(&believed, &there, 2).balanced_accuracy());
+            noise.push(found.noise());
         }
-        (all.right, all.noise) = (all.right / doubted, all.noise / doubted);
-        all.suspects.sort_by(|a, b| a.given_probability.total_cmp(&b.given_probability));
-        (doubted > 0.0).then_some(all)
+        suspects.sort_by(|a, b| a.given_probability.total_cmp(&b.given_probability));
+        (!right.is_empty()).then(|| {
+            let probed = Probed {
+                weights: self.backbone.origin.clone(),
+                photos: single.len(),
+                top1: mean(right.into_iter()),
+                noise: mean(noise.into_iter()),
+                joint: None,
+            };
+            (suspects, probed)
+        })
     }
-}
-
-/// What a probe doubts, and what it is worth.
-struct Doubted {
-    suspects: Vec<Suspect>,
-    right: f64,
-    noise: f64,
-    joint: Option<Vec<Vec<usize>>>,
-}
-
-/// Mean of the shares of pictures with a label and without it that probabilities `[n, 2]` get right: a rare label is not
-/// known by saying no.
-fn balanced(probabilities: &[f64], there: &[usize]) -> f64 {
-    let side = |side: usize| {
-        let of = there.iter().zip(probabilities.chunks_exact(2)).filter(|(t, _)| **t == side);
-        let (right, all) = of.fold((0.0, 0.0), |(right, all), (_, p)| {
-            (right + f64::from(u8::from(p[side] > p[1 - side])), all + 1.0)
-        });
-        right / all
-    };
-    (side(0) + side(1)) / 2.0
 }
 
 fn embed(network: &Network, set: &Photos, observer: &mut dyn Observer) -> Result<Vec<f32>> {

@@ -189,9 +189,14 @@ impl Audit {
             return Ok(());
         }
         let names: Vec<String> = self.classes.iter().map(|c| c.class.clone()).collect();
-        let whole =
-            labels::Whole { task: self.task, photos: &self.photos, clusters: &self.clusters, names: &names };
-        let seen = whole.look(backbone, similarity, observer)?;
+        let whole = labels::Whole {
+            task: self.task,
+            photos: &self.photos,
+            clusters: &self.clusters,
+            names: &names,
+            backbone,
+        };
+        let seen = whole.look(similarity, observer)?;
         self.findings.extend(of_groups(&seen.groups, &self.photos, self.task));
         self.groups.extend(seen.groups);
         if !seen.suspects.is_empty() {
@@ -221,13 +226,14 @@ impl Audit {
         self.findings.iter().filter(|f| f.severity == severity).count()
     }
 
-    /// Counts the pictures and what they are labelled with, in words.
-    pub fn extent(&self) -> String {
-        let photos = count(self.photos.len(), "photo", "photos");
+    /// Says what the pictures are labelled with, as in "in 2 classes".
+    pub fn kinds(&self) -> String {
         let (one, many) = self.task.kinds();
+        let counted = count(self.classes.len(), one, many);
         match self.task {
-            Task::Regress => format!("{photos} with numbers"),
-            _ => format!("{photos} in {}", count(self.classes.len(), one, many)),
+            Task::Classify => format!("in {counted}"),
+            Task::Multilabel => format!("with {counted}"),
+            Task::Regress => "with numbers".into(),
         }
     }
 
