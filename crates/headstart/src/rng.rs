@@ -39,6 +39,11 @@ impl Rng {
         mix(self.state)
     }
 
+    /// Goes on as if `draws` numbers had been drawn.
+    pub fn skip(&mut self, draws: usize) {
+        self.state = self.state.wrapping_add(GOLDEN.wrapping_mul(draws as u64));
+    }
+
     /// Returns a number in `[0, 1)`.
     #[inline]
     pub fn unit(&mut self) -> f32 {

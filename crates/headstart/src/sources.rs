@@ -294,20 +294,21 @@ impl Backbone {
         head: HeadSpec,
         seed: u64,
     ) -> Result<(Network, LoadReport)> {
-        self.load(self.drawn(num_classes, head, seed)?, HeadRule::Replace)
+        let (network, report) = self.load(self.zeroed(num_classes, head)?, HeadRule::Replace)?;
+        let own = network.groups().last().expect("a head").clone();
+        Ok((network.init_where(seed, &|name| own.owns(name)), report))
     }
 
     /// Builds the network with all weights drawn from `seed`.
     pub fn random(&self, num_classes: usize, head: HeadSpec, seed: u64) -> Result<Network> {
-        Ok(self.drawn(num_classes, head, seed)?.on(&self.device))
+        Ok(self.zeroed(num_classes, head)?.init(seed).on(&self.device))
     }
 
-    /// Draws on the CPU, whatever the device.
-    fn drawn(&self, num_classes: usize, head: HeadSpec, seed: u64) -> Result<Network> {
-        let options = self.options(num_classes, head);
-        let network = Network::new(self.row.name, &options, &Device::flex())?;
+    /// Builds the network on the CPU, whatever the device, with all weights zero.
+    fn zeroed(&self, num_classes: usize, head: HeadSpec) -> Result<Network> {
+        let network = Network::new(self.row.name, &self.options(num_classes, head), &Device::flex())?;
         network.check_size(self.input.size, self.input.size)?;
-        Ok(network.init(seed))
+        Ok(network)
     }
 
     /// Builds the network with the weights' own classifier.
@@ -328,7 +329,7 @@ impl Backbone {
                 _ => "train one with `headstart fit`".into(),
             },
         })?;
-        self.load(self.drawn(found.shape[0], HeadSpec::linear(), 0)?, HeadRule::Keep)
+        self.load(self.zeroed(found.shape[0], HeadSpec::linear())?, HeadRule::Keep)
     }
 
     fn load(&self, network: Network, rule: HeadRule) -> Result<(Network, LoadReport)> {

@@ -61,6 +61,11 @@ impl Network {
 
     /// Draws every parameter anew from `seed`.
     pub fn init(self, seed: u64) -> Self {
+        self.init_where(seed, &|_| true)
+    }
+
+    /// Draws the tensors `wanted` names, with the values [`Network::init`] gives them, and keeps the others.
+    pub fn init_where(self, seed: u64, wanted: &dyn Fn(&str) -> bool) -> Self {
         let fan_in: BTreeMap<String, usize> = self
             .params()
             .iter()
@@ -70,7 +75,7 @@ impl Network {
         let grey = (self.options().in_chans == 1).then(|| format!("{}.weight", self.first_conv()));
         self.assign(&mut |name, shape| {
             let inputs = fan_in.get(name.trim_end_matches("bias")).copied();
-            Some(init::draw(name, shape, inputs, grey.as_deref() == Some(name), seed))
+            wanted(name).then(|| init::draw(name, shape, inputs, grey.as_deref() == Some(name), seed))
         })
     }
 

@@ -59,7 +59,7 @@ pub fn measure(recipe: &Recipe, network: &Network, train: &Photos) -> Result<Opt
     let set = resolve(&names, super::groups::BatchNormPolicy::Train, network)?;
     let (device, plain) = (Device::flex().autodiff(), Device::flex());
     // Not the caller's: a forward pass must not move its running statistics.
-    let tail = apply(&set, Network::new(network.row().name, network.options(), &plain)?.init(0).train());
+    let tail = apply(&set, Network::new(network.row().name, network.options(), &plain)?.train());
     let base = frozen(network);
     let picks: Vec<usize> = (0..FEW[1]).collect();
     let batch = train.shuffled(&picks, FEW[1], 0).next().expect("one batch")?;

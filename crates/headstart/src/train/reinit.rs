@@ -1,9 +1,7 @@
 //! Starting late stages anew: what the source task taught them may be in the way (Zhang et al., "Revisiting
 //! Few-sample BERT Fine-tuning", ICLR 2021, for the last layers of transformers).
 
-use std::collections::{HashMap, HashSet};
-
-use burn::tensor::Device;
+use std::collections::HashSet;
 
 use super::groups::{BatchNormPolicy, resolve};
 use crate::error::{Error, Result};
@@ -20,14 +18,7 @@ pub fn reinit(network: Network, patterns: &[String], seed: u64) -> Result<Networ
         other => other,
     })?;
     let layers: HashSet<&str> = chosen.params.iter().map(|name| layer_of(name)).collect();
-    let fresh = Network::new(network.row().name, network.options(), &Device::flex())?.init(seed);
-    let mut values: HashMap<String, Vec<f32>> = fresh
-        .state()
-        .into_iter()
-        .filter(|(name, ..)| {
-            chosen.params.contains(name) || (is_buffer(name) && layers.contains(layer_of(name)))
-        })
-        .map(|(name, _, values)| (name, values))
-        .collect();
-    Ok(network.assign(&mut |name, _| values.remove(name)))
+    Ok(network.init_where(seed, &|name| {
+        chosen.params.contains(name) || (is_buffer(name) && layers.contains(layer_of(name)))
+    }))
 }
