@@ -27,6 +27,7 @@ mod scalar;
 pub(crate) mod tests;
 mod transform;
 mod weight;
+pub(crate) mod weight_plan;
 mod winograd;
 mod winograd_weight;
 

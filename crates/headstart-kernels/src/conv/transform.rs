@@ -179,6 +179,36 @@ impl Stored for u16 {
     }
 }
 
+/// Applies a matrix, `$line`, to the columns of a square tile and then to the rows: of `$from` numbers it makes `$to`.
+#[cfg(target_arch = "x86_64")]
+macro_rules! both_ways {
+    (
+        $line:ident: $from:literal to $to:literal, $zero:expr,
+        |$y:ident, $x:ident| $read:expr, |$to_y:ident, $to_x:ident, $value:ident| $write:expr
+    ) => {
+        let mut half = [[$zero; $from]; $to];
+        for $x in 0..$from {
+            let mut column = [$zero; $from];
+            for $y in 0..$from {
+                // SAFETY: whole vectors within `len`, see the caller.
+                column[$y] = unsafe { $read };
+            }
+            let column = $line(column);
+            for y in 0..$to {
+                half[y][$x] = column[y];
+            }
+        }
+        for $to_y in 0..$to {
+            let row = $line(half[$to_y]);
+            for $to_x in 0..$to {
+                let $value = row[$to_x];
+                // SAFETY: as above.
+                unsafe { $write };
+            }
+        }
+    };
+}
+
 #[cfg(target_arch = "x86_64")]
 macro_rules! weights {
     (
@@ -188,24 +218,10 @@ macro_rules! weights {
         #[target_feature(enable = $features)]
         pub(super) unsafe fn weight(len: usize, taps: &[*const f32; 9], points: &[*mut f32; 36]) {
             for c in (0..len).step_by($lanes) {
-                let mut half = [[$set(0.0); 3]; 6];
-                for x in 0..3 {
-                    // SAFETY: whole vectors within `len`, see the caller.
-                    let g: [$vector; 3] = unsafe {
-                        [$load(taps[x].add(c)), $load(taps[3 + x].add(c)), $load(taps[6 + x].add(c))]
-                    };
-                    let column = weight_line(g);
-                    for y in 0..6 {
-                        half[y][x] = column[y];
-                    }
-                }
-                for y in 0..6 {
-                    let row = weight_line(half[y]);
-                    for x in 0..6 {
-                        // SAFETY: as above.
-                        unsafe { $store(points[6 * y + x].add(c), row[x]) };
-                    }
-                }
+                both_ways!(
+                    weight_line: 3 to 6, $set(0.0),
+                    |y, x| $load(taps[3 * y + x].add(c)), |y, x, v| $store(points[6 * y + x].add(c), v)
+                );
             }
         }
 
@@ -249,27 +265,12 @@ macro_rules! weights {
         }
 
         #[target_feature(enable = $features)]
-        pub(super) unsafe fn gradient(len: usize, y: &[*const f32; 16], points: &[*mut f32; 36]) {
+        pub(super) unsafe fn gradient(len: usize, gradients: &[*const f32; 16], points: &[*mut f32; 36]) {
             for c in (0..len).step_by($lanes) {
-                let mut half = [[$set(0.0); 4]; 6];
-                for x in 0..4 {
-                    let mut d = [$set(0.0); 4];
-                    for i in 0..4 {
-                        // SAFETY: whole vectors within `len`, see the caller.
-                        d[i] = unsafe { $load(y[4 * i + x].add(c)) };
-                    }
-                    let column = gradient_line(d);
-                    for y in 0..6 {
-                        half[y][x] = column[y];
-                    }
-                }
-                for y in 0..6 {
-                    let row = gradient_line(half[y]);
-                    for x in 0..6 {
-                        // SAFETY: as above.
-                        unsafe { $store(points[6 * y + x].add(c), row[x]) };
-                    }
-                }
+                both_ways!(
+                    gradient_line: 4 to 6, $set(0.0),
+                    |y, x| $load(gradients[4 * y + x].add(c)), |y, x, v| $store(points[6 * y + x].add(c), v)
+                );
             }
         }
 
@@ -287,25 +288,10 @@ macro_rules! weights {
         #[target_feature(enable = $features)]
         pub(super) unsafe fn weight_gradient(len: usize, points: &[*const f32; 36], taps: &[*mut f32; 9]) {
             for c in (0..len).step_by($lanes) {
-                let mut half = [[$set(0.0); 6]; 3];
-                for x in 0..6 {
-                    let mut p = [$set(0.0); 6];
-                    for y in 0..6 {
-                        // SAFETY: whole vectors within `len`, see the caller.
-                        p[y] = unsafe { $load(points[6 * y + x].add(c)) };
-                    }
-                    let column = weight_gradient_line(p);
-                    for y in 0..3 {
-                        half[y][x] = column[y];
-                    }
-                }
-                for y in 0..3 {
-                    let row = weight_gradient_line(half[y]);
-                    for x in 0..3 {
-                        // SAFETY: as above.
-                        unsafe { $store(taps[3 * y + x].add(c), row[x]) };
-                    }
-                }
+                both_ways!(
+                    weight_gradient_line: 6 to 3, $set(0.0),
+                    |y, x| $load(points[6 * y + x].add(c)), |y, x, v| $store(taps[3 * y + x].add(c), v)
+                );
             }
         }
 
@@ -352,25 +338,10 @@ macro_rules! maps {
         #[target_feature(enable = $features)]
         pub(super) unsafe fn input(len: usize, inputs: &[*const $value; 36], points: &[*mut f32; 36]) {
             for c in (0..len).step_by($lanes) {
-                let mut half = [[$set(0.0); 6]; 6];
-                for x in 0..6 {
-                    let mut d = [$set(0.0); 6];
-                    for y in 0..6 {
-                        // SAFETY: whole vectors within `len`, see the caller.
-                        d[y] = unsafe { $read(inputs[6 * y + x].add(c)) };
-                    }
-                    let column = input_line(d);
-                    for y in 0..6 {
-                        half[y][x] = column[y];
-                    }
-                }
-                for y in 0..6 {
-                    let row = input_line(half[y]);
-                    for x in 0..6 {
-                        // SAFETY: as above.
-                        unsafe { $store(points[6 * y + x].add(c), row[x]) };
-                    }
-                }
+                both_ways!(
+                    input_line: 6 to 6, $set(0.0),
+                    |y, x| $read(inputs[6 * y + x].add(c)), |y, x, v| $store(points[6 * y + x].add(c), v)
+                );
             }
         }
 
@@ -396,32 +367,18 @@ macro_rules! maps {
         pub(super) unsafe fn output(len: usize, sums: &Sums<$value>, outputs: &[*mut $value; 16]) {
             let (low, high) = ($set(sums.limits[0]), $set(sums.limits[1]));
             for c in (0..len).step_by($lanes) {
-                let mut half = [[$set(0.0); 6]; 4];
-                for x in 0..6 {
-                    let mut m = [$set(0.0); 6];
-                    for y in 0..6 {
-                        // SAFETY: whole vectors within `len`, see the caller.
-                        m[y] = unsafe { $load(sums.points[6 * y + x].add(c)) };
-                    }
-                    let column = output_line(m);
-                    for y in 0..4 {
-                        half[y][x] = column[y];
-                    }
-                }
-                // SAFETY: as above.
+                // SAFETY: whole vectors within `len`, see the caller.
                 let bias = sums.bias.map_or($set(0.0), |bias| unsafe { $load(bias.add(c)) });
-                for y in 0..4 {
-                    let row = output_line(half[y]);
-                    for x in 0..4 {
-                        let mut sum = $add(row[x], bias);
+                both_ways!(
+                    output_line: 6 to 4, $set(0.0),
+                    |y, x| $load(sums.points[6 * y + x].add(c)), |y, x, v| {
+                        let mut sum = $add(v, bias);
                         if let Some(residuals) = &sums.residuals {
-                            // SAFETY: as above.
-                            sum = $add(sum, unsafe { $read(residuals[4 * y + x].add(c)) });
+                            sum = $add(sum, $read(residuals[4 * y + x].add(c)));
                         }
-                        // SAFETY: as above.
-                        unsafe { $write(outputs[4 * y + x].add(c), $min(high, $max(low, sum))) };
+                        $write(outputs[4 * y + x].add(c), $min(high, $max(low, sum)))
                     }
-                }
+                );
             }
         }
 
