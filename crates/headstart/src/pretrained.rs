@@ -33,7 +33,7 @@ pub fn load(network: Network, dict: &StateDict, head: HeadRule) -> Result<(Netwo
             Some(entry) => {
                 used.insert(foreign.clone());
                 // A 1×1 or full-size convolution and a linear layer hold the same numbers in the same order.
-                let fits = entry.shape == param.shape
+                let fits = whole_axes(&entry.shape) == whole_axes(&param.shape)
                     || (dialect != Dialect::Own && entry.numel() == param.shape.iter().product::<usize>());
                 if fits {
                     report.applied.push(param.name.clone());
@@ -75,6 +75,12 @@ pub fn load(network: Network, dict: &StateDict, head: HeadRule) -> Result<(Netwo
             .then(|| dict.get(&names.foreign(dialect, name)).expect("checked above").to_f32())
     });
     Ok((network, report))
+}
+
+/// The shape without axes of one at its end.
+fn whole_axes(shape: &[usize]) -> &[usize] {
+    let kept = shape.iter().rposition(|n| *n != 1).map_or(0, |last| last + 1);
+    &shape[..kept]
 }
 
 /// Finds whose names the file uses: the dialect with the most hits.

@@ -249,12 +249,12 @@ fn layers_of_transformers() {
         &|layer, x| layer.0.forward(x.clone(), Branch { scale: Some(&layer.1), ..Branch::default() }, x),
     );
     for act in [Act::Gelu, Act::QuickGelu, Act::Relu] {
-        let make = || Mlp::<Linear>::new(width, 50, act, &device()).map(&mut Fill);
+        let make = || Mlp::<2>::new(width, 50, act, &device()).map(&mut Fill);
         tokens(&format!("perceptron with {act:?}"), &make, &|mlp, x| {
             mlp.forward(x.clone(), Branch::default(), x)
         });
     }
-    let make = || Mlp::<Conv2d>::new(width, 48, Act::Gelu, &device()).with_grn(48, &device()).map(&mut Fill);
+    let make = || Mlp::<4>::new(width, 48, Act::Gelu, &device()).with_grn(48, &device()).map(&mut Fill);
     tokens("perceptron with response norm", &make, &|mlp, x| mlp.forward(x.clone(), Branch::default(), x));
 }
 

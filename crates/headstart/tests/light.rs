@@ -31,7 +31,10 @@ fn adapted(case: &serde_json::Value, device: &Device) -> Network {
         layers: case["layers"].as_str().unwrap().into(),
     };
     let plain = network("vit_tiny_patch16_224", number("classes") as usize, number("gain"), device);
-    let gain = number("gain");
+    attach(&spec, plain, number("gain"))
+}
+
+fn attach(spec: &LoraSpec, plain: Network, gain: f64) -> Network {
     spec.attach(plain, 0).unwrap().assign(&mut |name, shape| {
         (name.ends_with(".lora_a") || name.ends_with(".lora_b")).then(|| tensor(name, shape, gain))
     })
@@ -118,6 +121,30 @@ fn merged_weights_answer_as_adapters_do() {
         (12, 3, 12)
     );
     assert_eq!(names("layers.3.*").unwrap(), 2 * 6 + 1);
+}
+
+#[test]
+fn pointwise_convolutions_bear_adapters_too() {
+    let device = Device::flex();
+    for (model, layers, count) in
+        [("coatnet_nano_rw_224", "attn.qkv|attn.proj|mlp.fc1", 3 * 9), ("convnext_atto", "mlp.fc2", 12)]
+    {
+        let plain = network(model, 5, 3.0, &device);
+        let spec = LoraSpec { rank: 2, alpha: 2.0, layers: layers.into() };
+        assert_eq!(spec.layers(&plain).unwrap().len(), count, "{model}");
+        let net = attach(&spec, plain.clone(), 3.0);
+        for path in [Path::Fast, Path::Reference] {
+            let answer = |net: &Network| {
+                let x = path.map(pictures([2, 3, 64, 64], &device));
+                values(&headstart::models::frozen(net).forward(x, &mut Tap::off()))
+            };
+            let adapted = answer(&net);
+            let off = error(&answer(&net.clone().merged()), &adapted);
+            let moved = error(&answer(&plain), &adapted);
+            println!("{model}, {path:?}: merged against adapters {off:.1e}, against none {moved:.1e}");
+            assert!(off < 1e-5 && moved > 1e-3, "{model}, {path:?}: {off:.1e} {moved:.1e}");
+        }
+    }
 }
 
 fn start(model: &str) -> Network {

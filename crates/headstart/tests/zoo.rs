@@ -1,10 +1,11 @@
 //! What the zoo says of itself: multiply-adds against published figures, the page docs/zoo.md, the use of every family.
 
 use burn::tensor::{Device, Tensor, TensorData};
+use headstart::bundle::{exchange_dialect, state_dict};
 use headstart::data::{Dataset, SplitConfig};
 use headstart::models::layers::{Map, plainly};
 use headstart::models::tap::Tap;
-use headstart::models::{ModelOptions, Network, frozen, host_values, macs, rows};
+use headstart::models::{Dialect, ModelOptions, Network, frozen, host_values, macs, rows};
 use headstart::pretrained::{self, HeadRule};
 use headstart::session::photos;
 use headstart::synth::write_flowers;
@@ -124,6 +125,17 @@ fn a_fit_of_every_family_leaves_frozen_tensors_alone() {
             }
         }
         assert!(frozen > 0 && moved > 2, "{name}: {frozen} frozen, {moved} moved");
+
+        // What a bundle holds is read back, and has the shapes that timm's networks have.
+        let (net, dialect) = (&trained.network, exchange_dialect(&trained.network));
+        let dict = state_dict(net, dialect, None);
+        let fresh = Network::new(name, &ModelOptions::new(5), &Device::flex()).unwrap();
+        let (again, _) =
+            pretrained::load(fresh, &dict, HeadRule::Keep).unwrap_or_else(|e| panic!("{name}: {e}"));
+        assert_eq!(again.state(), net.state(), "{name}");
+        for param in net.params().iter().filter(|_| dialect == Dialect::Own) {
+            assert_eq!(dict.get(&param.name).unwrap().shape, param.shape, "{name} {}", param.name);
+        }
     }
 }
 

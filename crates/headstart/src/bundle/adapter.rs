@@ -19,6 +19,13 @@ pub(super) fn write(folder: &Path, adapter: &Adapter, network: &Network) -> Resu
         let weight = network.foreign(dialect, &format!("{layer}.weight"));
         weight.trim_end_matches(".weight").to_string()
     };
+    let params = network.params();
+    // Beside a 1×1 convolution peft's factors are two more.
+    let axes = |layer: &str| {
+        let key = format!("{layer}.weight");
+        let own = &params.iter().find(|p| p.name == key).expect("a layer of the network").shape;
+        network.foreign_shape(dialect, &key, own).len()
+    };
     let mut dict = StateDict::new("");
     let mut layers = Vec::new();
     for (name, shape, values) in &adapter.tensors {
@@ -30,7 +37,9 @@ pub(super) fn write(folder: &Path, adapter: &Adapter, network: &Network) -> Resu
             layers.push(theirs(layer));
         }
         let name = format!("base_model.model.{}.lora_{part}.weight", theirs(layer));
-        dict.insert(name, Entry::from_f32(shape, values));
+        let mut shape = shape.clone();
+        shape.resize(axes(layer), 1);
+        dict.insert(name, Entry::from_f32(&shape, values));
     }
     let head = network.groups().last().expect("a head");
     for (name, shape, values) in network.state_of(&|name| head.owns(name)) {

@@ -8,7 +8,7 @@ use burn::Tensor;
 use burn::module::{Module, ModuleMapper, Param};
 use burn::tensor::{Device, Int, TensorData};
 
-use super::layers::{Act, Attention, Branch, LayerNorm, Linear, Mlp, Tokens};
+use super::layers::{Act, Attention, Branch, LayerNorm, Mlp, Tokens};
 
 /// The sizes of a text tower.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -33,7 +33,7 @@ struct ResBlock {
     ln_1: LayerNorm,
     attn: Attention,
     ln_2: LayerNorm,
-    mlp: Mlp<Linear>,
+    mlp: Mlp,
 }
 
 #[derive(Module, Debug)]

@@ -22,7 +22,7 @@ use burn::module::Module;
 use burn::tensor::Device;
 
 use super::layers::{
-    Act, BatchNorm, Branch, Conv2d, ConvSpec, Dense, DropPath, LayerNorm, LayerScale, Linears, Map, Mlp,
+    Act, BatchNorm, Branch, Conv2d, ConvSpec, DropPath, LayerNorm, LayerScale, Linears, Map, Mlp, Pointwise,
     RelPos, Tokens, attend_by_head, conv_bn_act, crop_even, global_avg_pool, halve, max_pool, squeeze_excite,
 };
 use super::spec::{Group, Variant};
@@ -80,7 +80,7 @@ struct MbConv {
     se_early: Option<Se>,
     norm2: BatchNorm,
     se: Option<Se>,
-    conv3_1x1: Conv2d,
+    conv3_1x1: Pointwise,
     #[module(skip)]
     args: &'static Args,
     #[module(skip)]
@@ -103,7 +103,10 @@ impl MbConv {
             se_early: args.early_gate.then(se),
             norm2: bn(inner),
             se: (!args.early_gate).then(se),
-            conv3_1x1: ConvSpec { bias: args.conv_bias, ..ConvSpec::new(inner, c_out, 1) }.init(device),
+            conv3_1x1: match args.conv_bias {
+                true => Pointwise::new(inner, c_out, device),
+                false => Pointwise::without_bias(inner, c_out, device),
+            },
             args,
             drop: DropPath::default(),
         }
@@ -137,9 +140,9 @@ impl MbConv {
 /// Attention over all cells with a bias by distance; a head's query, key and value lie side by side.
 #[derive(Module, Debug)]
 struct Attention {
-    qkv: Conv2d,
+    qkv: Pointwise,
     rel_pos: RelPos,
-    proj: Conv2d,
+    proj: Pointwise,
 }
 
 /// A LayerNorm, and in the first block of a stage a pooling behind it.
@@ -157,7 +160,7 @@ struct Transformer {
     attn: Attention,
     ls1: Option<LayerScale>,
     norm2: LayerNorm,
-    mlp: Mlp<Conv2d>,
+    mlp: Mlp<4>,
     ls2: Option<LayerScale>,
     #[module(skip)]
     args: &'static Args,
@@ -175,18 +178,17 @@ impl Transformer {
         device: &Device,
     ) -> Self {
         let heads = c_in / HEAD;
-        let linear = |c_in, c_out| ConvSpec::new(c_in, c_out, 1).with_bias().init(device);
         let scale = || args.layer_scale.then(|| LayerScale::new(c_out, device));
         Self {
             shortcut: first.then(|| Shortcut::new(c_in, c_out, args.shortcut_bias, device)),
             norm1: Norm { norm: LayerNorm::new(c_in, LN_EPS, device) },
             attn: Attention {
-                qkv: linear(c_in, 3 * c_in),
+                qkv: Pointwise::new(c_in, 3 * c_in, device),
                 rel_pos: match args.position {
                     Position::Table => RelPos::table(side, heads, device),
                     Position::Network(hidden) => RelPos::network(hidden, heads, device),
                 },
-                proj: linear(c_in, c_out),
+                proj: Pointwise::new(c_in, c_out, device),
             },
             ls1: scale(),
             norm2: LayerNorm::new(c_out, LN_EPS, device),
@@ -305,10 +307,14 @@ impl Family for CoAtNet {
     }
 
     fn linears(&mut self) -> Linears<'_> {
-        let mut all = Vec::new();
+        let mut all = Linears::new();
         for (i, stage) in self.stages.iter_mut().enumerate() {
             for (j, block) in stage.transformer.iter_mut().enumerate() {
-                block.attn.rel_pos.linears(&format!("stages.{i}.transformer.{j}.attn.rel_pos"), &mut all);
+                let at = format!("stages.{i}.transformer.{j}");
+                all.push((format!("{at}.attn.qkv"), &mut block.attn.qkv));
+                block.attn.rel_pos.linears(&format!("{at}.attn.rel_pos"), &mut all);
+                all.push((format!("{at}.attn.proj"), &mut block.attn.proj));
+                block.mlp.linears(&format!("{at}.mlp"), &mut all);
             }
         }
         all

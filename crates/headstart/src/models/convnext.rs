@@ -11,8 +11,7 @@ use burn::module::{Module, Param};
 use burn::tensor::Device;
 
 use super::layers::{
-    Act, Branch, Conv2d, ConvSpec, Dense, DropPath, LayerNorm, Linear, Linears, Map, Mlp, Padding, Tokens,
-    global_avg_pool,
+    Act, Branch, Conv2d, ConvSpec, DropPath, LayerNorm, Linears, Map, Mlp, Padding, Tokens, global_avg_pool,
 };
 use super::spec::{Group, Variant};
 use super::tap::Tap;
@@ -27,9 +26,9 @@ struct Block {
     gamma: Option<Param<Tensor<1>>>,
     conv_dw: Conv2d,
     norm: LayerNorm,
-    mlp: Option<Mlp<Linear>>,
+    mlp: Option<Mlp>,
     /// In the checkpoint `mlp` too.
-    conv_mlp: Option<Mlp<Conv2d>>,
+    conv_mlp: Option<Mlp<4>>,
     #[module(skip)]
     drop: DropPath,
 }
@@ -60,7 +59,7 @@ impl Block {
 }
 
 /// Four times as wide inside, with a response norm there in V2.
-fn perceptron<L: Dense>(width: usize, v2: bool, device: &Device) -> Mlp<L> {
+fn perceptron<const D: usize>(width: usize, v2: bool, device: &Device) -> Mlp<D> {
     let mlp = Mlp::new(width, 4 * width, Act::Gelu, device);
     if v2 { mlp.with_grn(4 * width, device) } else { mlp }
 }
@@ -120,11 +119,15 @@ impl Family for ConvNext {
     }
 
     fn linears(&mut self) -> Linears<'_> {
-        let mut all = Vec::new();
+        let mut all = Linears::new();
         for (i, stage) in self.stages.iter_mut().enumerate() {
             for (j, block) in stage.blocks.iter_mut().enumerate() {
+                let at = format!("stages.{i}.blocks.{j}");
                 if let Some(mlp) = &mut block.mlp {
-                    mlp.linears(&format!("stages.{i}.blocks.{j}.mlp"), &mut all);
+                    mlp.linears(&format!("{at}.mlp"), &mut all);
+                }
+                if let Some(mlp) = &mut block.conv_mlp {
+                    mlp.linears(&format!("{at}.conv_mlp"), &mut all);
                 }
             }
         }

@@ -90,8 +90,7 @@ impl LoraSpec {
     pub fn attach(&self, mut network: Network, seed: u64) -> Result<Network> {
         let chosen: BTreeSet<String> = self.layers(&network)?.into_iter().collect();
         for (name, layer) in network.linears().into_iter().filter(|(name, _)| chosen.contains(name)) {
-            let weight = layer.weight.val();
-            let (device, [outputs, inputs]) = (weight.device(), weight.dims());
+            let (device, [outputs, inputs]) = (layer.device(), layer.size());
             let mut rng = Rng::keyed(&[seed, hash_str(&format!("{name}.lora_a"))]);
             let bound = 1.0 / (inputs as f32).sqrt();
             let values: Vec<f32> = (0..self.rank * inputs).map(|_| rng.range(-bound, bound)).collect();

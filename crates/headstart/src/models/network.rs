@@ -220,7 +220,11 @@ impl Network {
 
     /// Returns the shape a foreign dialect gives a tensor.
     pub fn foreign_shape(&self, dialect: Dialect, key: &str, shape: &[usize]) -> Vec<usize> {
-        self.backbone.foreign_shape(dialect, key, shape)
+        if dialect == Dialect::Own {
+            shape.to_vec()
+        } else {
+            self.backbone.foreign_shape(dialect, key, shape)
+        }
     }
 
     /// Lists every tensor in execution order.

@@ -8,8 +8,8 @@ use burn::module::Module;
 use burn::tensor::Device;
 
 use super::layers::{
-    Act, Conv2d, ConvSpec, Dense, DropPath, LayerNorm, Linear, Linears, Map, Mlp, Padding, Tokens,
-    WindowAttention, global_avg_pool, pad,
+    Act, Conv2d, ConvSpec, DropPath, LayerNorm, Linear, Linears, Map, Mlp, Padding, Tokens, WindowAttention,
+    global_avg_pool, pad,
 };
 use super::spec::{Filter, Group, InputSpec, Row, TimmName, Variant, Weights};
 use super::tap::Tap;
@@ -82,7 +82,7 @@ const VARIANTS: &[Variant<Args>] = &[
 struct Block {
     attn: WindowAttention,
     norm1: LayerNorm,
-    mlp: Mlp<Linear>,
+    mlp: Mlp,
     norm2: LayerNorm,
     #[module(skip)]
     window: usize,
@@ -209,7 +209,7 @@ impl Family for SwinV2 {
     }
 
     fn linears(&mut self) -> Linears<'_> {
-        let mut all = Vec::new();
+        let mut all = Linears::new();
         for (i, stage) in self.layers.iter_mut().enumerate() {
             if let Some(merge) = &mut stage.downsample {
                 all.push((format!("layers.{i}.downsample.reduction"), &mut merge.reduction));

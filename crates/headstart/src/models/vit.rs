@@ -23,8 +23,8 @@ use burn::module::{Module, Param};
 use burn::tensor::Device;
 
 use super::layers::{
-    Act, Attention, Branch, Conv2d, ConvSpec, DropPath, LayerNorm, LayerScale, Linear, Linears, Map, Mlp,
-    Padding, Tokens, resample_pos_embed,
+    Act, Attention, Branch, Conv2d, ConvSpec, DropPath, LayerNorm, LayerScale, Linears, Map, Mlp, Padding,
+    Tokens, resample_pos_embed,
 };
 use super::spec::{Group, Variant};
 use super::tap::Tap;
@@ -38,7 +38,7 @@ struct Block {
     attn: Attention,
     ls1: Option<LayerScale>,
     norm2: LayerNorm,
-    mlp: Mlp<Linear>,
+    mlp: Mlp,
     ls2: Option<LayerScale>,
     #[module(skip)]
     drop: DropPath,
@@ -164,7 +164,7 @@ impl Family for ViT {
     }
 
     fn linears(&mut self) -> Linears<'_> {
-        let mut all = Vec::new();
+        let mut all = Linears::new();
         for (i, block) in self.blocks.iter_mut().enumerate() {
             block.attn.linears(&format!("blocks.{i}.attn"), &mut all);
             block.mlp.linears(&format!("blocks.{i}.mlp"), &mut all);

@@ -4,7 +4,7 @@ use burn::Tensor;
 use burn::module::{Module, Param};
 use burn::tensor::{Bool, Device, activation};
 
-use super::{Act, Branch, Dense, Format, GlobalResponseNorm, Linear, Linears, Tokens};
+use super::{Act, Branch, Format, GlobalResponseNorm, Linear, Linears, Tokens};
 use crate::fast::{self, AttentionPlan};
 use crate::models::macs;
 
@@ -91,34 +91,37 @@ impl LayerScale {
 
 /// Two linear layers with an activation between them.
 #[derive(Module, Debug)]
-pub struct Mlp<L: Module> {
+pub struct Mlp<const D: usize = 2> {
     /// To the hidden width.
-    pub fc1: L,
+    pub fc1: Linear<D>,
     /// Weighs the hidden channels.
     pub grn: Option<GlobalResponseNorm>,
     /// Back.
-    pub fc2: L,
+    pub fc2: Linear<D>,
     #[module(skip)]
     act: Act,
 }
 
-impl Mlp<Linear> {
-    /// Lists its linear layers under `at`.
-    pub fn linears<'a>(&'a mut self, at: &str, out: &mut Linears<'a>) {
-        out.push((format!("{at}.fc1"), &mut self.fc1));
-        out.push((format!("{at}.fc2"), &mut self.fc2));
-    }
-}
-
-impl<L: Dense> Mlp<L> {
+impl<const D: usize> Mlp<D> {
     /// Makes the layer, all zeros.
     pub fn new(width: usize, hidden: usize, act: Act, device: &Device) -> Self {
-        Self { fc1: L::make(width, hidden, device), grn: None, fc2: L::make(hidden, width, device), act }
+        Self {
+            fc1: Linear::new(width, hidden, device),
+            grn: None,
+            fc2: Linear::new(hidden, width, device),
+            act,
+        }
     }
 
     /// Adds a response norm between the two.
     pub fn with_grn(self, hidden: usize, device: &Device) -> Self {
         Self { grn: Some(GlobalResponseNorm::new(hidden, device)), ..self }
+    }
+
+    /// Lists its linear layers under `at`.
+    pub fn linears<'a>(&'a mut self, at: &str, out: &mut Linears<'a>) {
+        out.push((format!("{at}.fc1"), &mut self.fc1));
+        out.push((format!("{at}.fc2"), &mut self.fc2));
     }
 
     /// Runs both, weighs the result as `branch` says, adds it to `residual`.

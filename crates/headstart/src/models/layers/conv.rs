@@ -110,11 +110,6 @@ impl Conv2d {
         &self.shape
     }
 
-    /// Returns where packed weights are kept.
-    pub(super) fn packed(&self) -> &PackedSlot {
-        &self.packed
-    }
-
     /// Convolves, then applies `act`.
     pub fn forward(&self, x: Map, act: Act) -> Map {
         let [_, _, h, w] = x.dims();

@@ -4,16 +4,33 @@ use burn::Tensor;
 use burn::module::{Module, Param};
 use burn::tensor::{Device, TensorData, module};
 
-use super::{Act, Branch, Conv2d, ConvSpec, Format, Tokens};
+use super::{Act, Branch, Format, Tokens};
 use crate::fast::{self, Clamp, ConvGeometry, Fold, NormPlan, PackedSlot};
 use crate::models::macs;
 use crate::models::map::is_cpu;
 
-/// A fully connected layer: `weight [out, in]`, `bias [out]`.
+/// A layer that bears a low-rank adapter: Hu et al., "LoRA", ICLR 2022.
+pub trait Adapted {
+    /// Returns its outputs and inputs.
+    fn size(&self) -> [usize; 2];
+    /// Returns the device its matrix is on.
+    fn device(&self) -> Device;
+    /// Adds `scale · B A` to the matrix without touching it: `a [rank, in]`, `b [out, rank]`.
+    fn adapt(&mut self, a: Tensor<2>, b: Tensor<2>, scale: f64);
+    /// Tells whether something is added to the matrix.
+    fn is_adapted(&self) -> bool;
+    /// Makes what is added a part of the matrix.
+    fn merge(&mut self);
+}
+
+/// Linear layers by module path.
+pub type Linears<'a> = Vec<(String, &'a mut dyn Adapted)>;
+
+/// A fully connected layer: `weight [out, in]`, `bias [out]`; with more axes in a checkpoint that calls it a convolution.
 #[derive(Module, Debug)]
-pub struct Linear {
-    /// The matrix.
-    pub weight: Param<Tensor<2>>,
+pub struct Linear<const D: usize = 2> {
+    /// The matrix, `[out, in, 1, …]`.
+    pub weight: Param<Tensor<D>>,
     /// One number an output.
     pub bias: Option<Param<Tensor<1>>>,
     lora_a: Option<Param<Tensor<2>>>,
@@ -24,7 +41,10 @@ pub struct Linear {
     packed: PackedSlot,
 }
 
-impl Linear {
+/// A 1×1 convolution that multiplies each token by a matrix: `weight [out, in, 1, 1]`.
+pub type Pointwise = Linear<4>;
+
+impl<const D: usize> Linear<D> {
     /// Makes the layer, all zeros.
     pub fn new(inputs: usize, outputs: usize, device: &Device) -> Self {
         let bias = Some(Param::from_tensor(Tensor::zeros([outputs], device)));
@@ -33,40 +53,22 @@ impl Linear {
 
     /// Makes the layer without a bias, all zeros.
     pub fn without_bias(inputs: usize, outputs: usize, device: &Device) -> Self {
-        let weight = Param::from_tensor(Tensor::zeros([outputs, inputs], device));
+        let mut shape = [1; D];
+        (shape[0], shape[1]) = (outputs, inputs);
+        let weight = Param::from_tensor(Tensor::zeros(shape, device));
         let (lora_a, lora_b) = (None, None);
         Self { weight, bias: None, lora_a, lora_b, lora_scale: 0.0, packed: PackedSlot::default() }
     }
 
-    /// Adds `scale · B A` to the matrix without touching it: `a [rank, in]`, `b [out, rank]`. Hu et al., "LoRA", ICLR 2022.
-    pub fn adapt(&mut self, a: Tensor<2>, b: Tensor<2>, scale: f64) {
-        (self.lora_a, self.lora_b) = (Some(Param::from_tensor(a)), Some(Param::from_tensor(b)));
-        self.lora_scale = scale;
+    /// Returns `[out, in]`.
+    fn matrix(&self) -> Tensor<2> {
+        let weight = self.weight.val();
+        let [outputs, inputs] = self.size();
+        weight.reshape([outputs, inputs])
     }
 
-    /// Tells whether something is added to the matrix.
-    pub fn is_adapted(&self) -> bool {
-        self.lora_a.is_some()
-    }
-
-    /// Makes what is added a part of the matrix.
-    pub fn merge(&mut self) {
-        let (Some(a), Some(b)) = (self.lora_a.take(), self.lora_b.take()) else { return };
-        let [outputs, inputs] = self.weight.val().dims();
-        let rank = a.val().dims()[0];
-        let (a, b) = (crate::models::values(&a.val()), crate::models::values(&b.val()));
-        let mut sum: Vec<f64> =
-            crate::models::values(&self.weight.val()).into_iter().map(f64::from).collect();
-        for (row, b) in sum.chunks_exact_mut(inputs).zip(b.chunks_exact(rank)) {
-            for (b, a) in b.iter().zip(a.chunks_exact(inputs)) {
-                let factor = self.lora_scale * f64::from(*b);
-                row.iter_mut().zip(a).for_each(|(w, a)| *w += factor * f64::from(*a));
-            }
-        }
-        let data = TensorData::new(sum.into_iter().map(|w| w as f32).collect::<Vec<_>>(), [outputs, inputs]);
-        let old = self.weight.val();
-        let new = Tensor::from_data(data, &old.device());
-        self.weight = Param::from_tensor(new).set_require_grad(old.is_require_grad());
+    fn offset(&self) -> Option<Tensor<1>> {
+        self.bias.as_ref().map(Param::val)
     }
 
     /// What is added to `x Wᵀ`: `scale · (x Aᵀ) Bᵀ`.
@@ -83,7 +85,7 @@ impl Linear {
 
     /// Multiplies, adds the bias, applies `act`.
     pub fn forward(&self, x: Tensor<2>, act: Act) -> Tensor<2> {
-        let ([n, inputs], outputs) = (x.dims(), self.weight.val().dims()[0]);
+        let ([n, inputs], [outputs, _]) = (x.dims(), self.size());
         let added = self.low_rank(x.clone());
         if is_cpu(&x.device()) {
             let multiplied = |act| {
@@ -98,38 +100,17 @@ impl Linear {
         if macs::add(n * inputs * outputs) {
             return Tensor::zeros([n, outputs], &x.device());
         }
-        let bias = self.bias.as_ref().map(Param::val);
-        let y = module::linear(x, self.weight.val().transpose(), bias);
+        let y = module::linear(x, self.matrix().transpose(), self.offset());
         act.reference(if let Some(added) = added { y + added } else { y })
     }
-}
-
-/// Linear layers by module path.
-pub type Linears<'a> = Vec<(String, &'a mut Linear)>;
-
-/// What multiplies each token by a matrix: a linear layer, or a 1×1 convolution, whose checkpoint has four axes.
-pub trait Dense: Module {
-    /// Returns `[out, in]`.
-    fn matrix(&self) -> Tensor<2>;
-    /// Returns the bias, if there is one.
-    fn offset(&self) -> Option<Tensor<1>>;
-    /// Returns where packed weights are kept.
-    fn slot(&self) -> &PackedSlot;
-    /// Returns what an adapter adds to each token's outputs, if the layer has one.
-    fn added(&self, x: &Tensor<3>) -> Option<Tensor<3>> {
-        let _ = x;
-        None
-    }
-    /// Makes the layer with a bias, all zeros.
-    fn make(inputs: usize, outputs: usize, device: &Device) -> Self;
 
     /// Multiplies each token, adds the bias, applies `act`.
-    fn tokens(&self, x: Tokens, act: Act) -> Tokens {
+    pub fn tokens(&self, x: Tokens, act: Act) -> Tokens {
         self.tokens_plus(x, self.offset(), act)
     }
 
     /// Multiplies each token, adds `bias` instead of the layer's own, applies `act`.
-    fn tokens_plus(&self, x: Tokens, bias: Option<Tensor<1>>, act: Act) -> Tokens {
+    pub fn tokens_plus(&self, x: Tokens, bias: Option<Tensor<1>>, act: Act) -> Tokens {
         let fast = x.is_fast();
         x.apply(|x| {
             let added = self.added(&x);
@@ -145,7 +126,7 @@ pub trait Dense: Module {
     }
 
     /// Multiplies each token, adds the bias, weighs the result as `branch` says, and adds `residual`.
-    fn join(&self, x: Tokens, branch: Branch<'_>, residual: Tokens) -> Tokens {
+    pub fn join(&self, x: Tokens, branch: Branch<'_>, residual: Tokens) -> Tokens {
         let fast = x.is_fast();
         let Branch { scale, drop } = branch;
         let scale = scale.map(Param::val);
@@ -162,63 +143,63 @@ pub trait Dense: Module {
             residual + drop.apply(y)
         })
     }
-}
 
-impl Dense for Linear {
-    fn matrix(&self) -> Tensor<2> {
-        self.weight.val()
-    }
-
-    fn offset(&self) -> Option<Tensor<1>> {
-        self.bias.as_ref().map(Param::val)
-    }
-
-    fn slot(&self) -> &PackedSlot {
-        &self.packed
-    }
-
+    /// Returns what an adapter adds to each token's outputs, if the layer has one.
     fn added(&self, x: &Tensor<3>) -> Option<Tensor<3>> {
-        let [n, t, inputs] = x.dims();
+        let ([n, t, inputs], [outputs, _]) = (x.dims(), self.size());
         self.lora_a.as_ref()?;
-        let y = self.low_rank(x.clone().reshape([n * t, inputs]))?;
-        let outputs = y.dims()[1];
-        Some(y.reshape([n, t, outputs]))
-    }
-
-    fn make(inputs: usize, outputs: usize, device: &Device) -> Self {
-        Self::new(inputs, outputs, device)
+        Some(self.low_rank(x.clone().reshape([n * t, inputs]))?.reshape([n, t, outputs]))
     }
 }
 
-impl Dense for Conv2d {
-    fn matrix(&self) -> Tensor<2> {
-        let spec = self.spec();
-        assert!(spec.kernel == 1 && spec.stride == 1 && spec.groups == 1, "{spec:?} is no linear layer");
-        self.weight.val().reshape([spec.c_out, spec.c_in])
+impl<const D: usize> Adapted for Linear<D> {
+    fn size(&self) -> [usize; 2] {
+        let shape = self.weight.lazy_shape();
+        [shape[0], shape[1]]
     }
 
-    fn offset(&self) -> Option<Tensor<1>> {
-        self.bias.as_ref().map(Param::val)
+    fn device(&self) -> Device {
+        self.weight.val().device()
     }
 
-    fn slot(&self) -> &PackedSlot {
-        self.packed()
+    fn adapt(&mut self, a: Tensor<2>, b: Tensor<2>, scale: f64) {
+        (self.lora_a, self.lora_b) = (Some(Param::from_tensor(a)), Some(Param::from_tensor(b)));
+        self.lora_scale = scale;
     }
 
-    fn make(inputs: usize, outputs: usize, device: &Device) -> Self {
-        ConvSpec::new(inputs, outputs, 1).with_bias().init(device)
+    fn is_adapted(&self) -> bool {
+        self.lora_a.is_some()
+    }
+
+    fn merge(&mut self) {
+        let (Some(a), Some(b)) = (self.lora_a.take(), self.lora_b.take()) else { return };
+        let [_, inputs] = self.size();
+        let rank = a.val().dims()[0];
+        let (a, b) = (crate::models::values(&a.val()), crate::models::values(&b.val()));
+        let mut sum: Vec<f64> =
+            crate::models::values(&self.weight.val()).into_iter().map(f64::from).collect();
+        for (row, b) in sum.chunks_exact_mut(inputs).zip(b.chunks_exact(rank)) {
+            for (b, a) in b.iter().zip(a.chunks_exact(inputs)) {
+                let factor = self.lora_scale * f64::from(*b);
+                row.iter_mut().zip(a).for_each(|(w, a)| *w += factor * f64::from(*a));
+            }
+        }
+        let old = self.weight.val();
+        let data = TensorData::new(sum.into_iter().map(|w| w as f32).collect::<Vec<_>>(), old.dims());
+        let new = Tensor::<D>::from_data(data, &old.device());
+        self.weight = Param::from_tensor(new).set_require_grad(old.is_require_grad());
     }
 }
 
 /// Runs with Burn's operations, in the format of `x`.
-fn plain<L: Dense>(layer: &L, bias: Option<Tensor<1>>, x: Tensor<3>) -> Tensor<3> {
+fn plain<const D: usize>(layer: &Linear<D>, bias: Option<Tensor<1>>, x: Tensor<3>) -> Tensor<3> {
     let (matrix, bias) = (layer.matrix().like(&x), bias.map(|b| b.like(&x)));
     module::linear(x, matrix.transpose(), bias)
 }
 
 /// Runs on the CPU engine: one fused kernel at inference. What has a factor or a residual has no activation.
-fn multiply<L: Dense>(
-    layer: &L,
+fn multiply<const D: usize>(
+    layer: &Linear<D>,
     bias: Option<Tensor<1>>,
     x: Tensor<3>,
     scale: Option<Tensor<1>>,
@@ -251,7 +232,7 @@ fn multiply<L: Dense>(
     let residual = residual.map(|r| r.reshape([1, 1, n * t, outputs]));
     let weight = matrix.reshape([outputs, inputs, 1, 1]);
     let x = x.reshape([1, 1, n * t, inputs]);
-    let y = fast::conv_folded(x, weight, fold, residual, 0.0, geometry, act.end(), layer.slot());
+    let y = fast::conv_folded(x, weight, fold, residual, 0.0, geometry, act.end(), &layer.packed);
     y.reshape([n, t, outputs])
 }
 

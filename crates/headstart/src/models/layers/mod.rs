@@ -34,7 +34,7 @@ pub(crate) use drop_path::seed as seed_drop_path;
 pub use drop_path::{Branch, DropPath, conv_bn_join};
 pub use gate::{GlobalResponseNorm, squeeze_excite};
 pub use layer_norm::LayerNorm;
-pub use linear::{Dense, Linear, Linears};
+pub use linear::{Adapted, Linear, Linears, Pointwise};
 pub use pool::{adaptive_avg_pool, crop_even, global_avg_pool, halve, max_pool};
 pub use pos_embed::resample_pos_embed;
 pub use rel_pos::{RelPos, attend_by_head};

@@ -7,7 +7,7 @@ use burn::module::{Module, Param};
 use burn::tensor::{Device, TensorData, activation};
 
 use super::rel_pos::{distances, pairs};
-use super::{Act, Dense, Format, Linear, Linears, Map, Tokens};
+use super::{Act, Format, Linear, Linears, Map, Tokens};
 use crate::fast::{self, APART, AttentionPlan, Windows};
 use crate::models::macs;
 
@@ -43,9 +43,10 @@ impl WindowAttention {
     /// Lists its linear layers under `at`.
     pub fn linears<'a>(&'a mut self, at: &str, out: &mut Linears<'a>) {
         let (first, second) = &mut self.cpb_mlp;
-        let named =
-            [("cpb_mlp.0", first), ("cpb_mlp.1", second), ("qkv", &mut self.qkv), ("proj", &mut self.proj)];
-        out.extend(named.map(|(name, layer)| (format!("{at}.{name}"), layer)));
+        out.push((format!("{at}.cpb_mlp.0"), first));
+        out.push((format!("{at}.cpb_mlp.1"), second));
+        out.push((format!("{at}.qkv"), &mut self.qkv));
+        out.push((format!("{at}.proj"), &mut self.proj));
     }
 
     /// Attends in windows of side `window` at most, moved by half a window if `shifts`.
