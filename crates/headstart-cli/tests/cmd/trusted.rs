@@ -222,7 +222,7 @@ fn a_batch_that_cannot_fit_is_refused_before_the_first_step() {
         "--model",
         "headstart_nano",
         "--size",
-        "640",
+        "704",
         "--batch-size",
         "30",
         "--out",
