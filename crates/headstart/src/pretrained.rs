@@ -32,7 +32,8 @@ pub fn load(network: Network, dict: &StateDict, head: HeadRule) -> Result<(Netwo
             None => report.missing.push(foreign),
             Some(entry) => {
                 used.insert(foreign.clone());
-                // A 1×1 or full-size convolution and a linear layer hold the same numbers in the same order.
+                // A 1×1 or full-size convolution and a linear layer hold the same numbers in the same order. Under own names
+                // ones at the end may come and go: bundles of ConvNeXt and MobileNetV3 were once written so.
                 let fits = whole_axes(&entry.shape) == whole_axes(&param.shape)
                     || (dialect != Dialect::Own && entry.numel() == param.shape.iter().product::<usize>());
                 if fits {

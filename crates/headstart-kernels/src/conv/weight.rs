@@ -26,19 +26,14 @@ pub(super) fn run(level: Level, shape: &ConvShape, group: usize, x: &[f32], dy: 
     let Blocking { mr, nr, .. } = Blocking::of(level);
     let limits = Limits { nr, mr, maps: shape.n, team_sums: TEAM_SUMS, team_pixels: TEAM_PIXELS };
     let plan = &Plan::new(shape, group, &limits);
-    let dw_len = plan.outputs * shape.group_in() * plan.kernel;
-    let dw = &mut dw[group * dw_len..][..dw_len];
-    if plan.out[0] * plan.out[1] * shape.n == 0 || dw_len == 0 {
-        dw.fill(0.0);
-        return;
-    }
     plan.run(
+        dw,
         |chunk, x_panels, dy_blocks| {
             copy_x(plan, chunk, x, x_panels);
             copy_dy(plan, chunk, dy, dy_blocks);
         },
         |chunk, x_panels, dy_blocks, sums, first| add(level, plan, chunk, x_panels, dy_blocks, sums, first),
-        |sums| unpack(plan, sums, dw),
+        |sums, dw| unpack(plan, sums, dw),
     );
 }
 
@@ -149,19 +144,15 @@ fn copy_dy(plan: &Plan, chunk: &Chunk, dy: &[f32], dy_blocks: &mut [f32]) {
 /// Adds the chunk to `sums`, `[tap][panel][output][nr]`.
 fn add(level: Level, plan: &Plan, chunk: &Chunk, x: &[f32], dy: &[f32], sums: &mut [f32], first: bool) {
     let nr = plan.nr;
-    let [x_rows, x_columns] = plan.x_size(chunk.rows);
-    let [x_pixel, panel_len] = plan.x_steps(chunk);
-    let pixels = chunk.maps * chunk.rows * plan.out[1];
-    assert!(x.len() >= plan.x_len(chunk.maps, chunk.rows) && dy.len() >= plan.outputs * pixels);
+    let walk = plan.walk(chunk, x, dy);
     let sums = SharedMut::new(sums);
-    let step = if plan.flat { [1, 1] } else { plan.shape.stride };
     let tiles = plan.panels * plan.blocks;
     // Few tiles: a task a tap, or the threads would wait for the last one. Many: some blocks a task, for each panel.
     let tap_tasks = if tiles < MIN_TASKS { plan.taps } else { 1 };
     let group = (tiles / MIN_TASKS).clamp(1, MAX_BLOCKS);
     let groups = plan.blocks.div_ceil(group);
     // Pixels that follow each other in the copy are one row.
-    let lines = if plan.flat { [1, 1, pixels] } else { [chunk.maps, chunk.rows, plan.out[1]] };
+    let lines = if plan.flat { [1, 1, walk.pixels] } else { [chunk.maps, chunk.rows, plan.out[1]] };
     parallel_for(groups * plan.panels * tap_tasks, |task| {
         let (tile, part) = (task / tap_tasks, task % tap_tasks);
         let (g, p) = (tile / plan.panels, tile % plan.panels);
@@ -169,25 +160,23 @@ fn add(level: Level, plan: &Plan, chunk: &Chunk, x: &[f32], dy: &[f32], sums: &m
         for b in g * group..plan.blocks.min((g + 1) * group) {
             let (channel, m) = plan.block(b);
             for tap in taps.clone() {
-                let (ky, kx) = (tap / plan.shape.kw, tap % plan.shape.kw);
                 // SAFETY: each task has its own panel, blocks and taps.
                 let dw =
                     unsafe { sums.part(((tap * plan.panels + p) * plan.outputs + channel) * nr, m * nr) };
                 let outer = Outer {
-                    a: dy[channel * pixels..].as_ptr(),
+                    a: dy[channel * walk.pixels..].as_ptr(),
                     a_pixel: m,
-                    b: x[p * panel_len + (ky * x_columns + kx) * x_pixel..].as_ptr(),
+                    b: x[walk.start(p, tap)..].as_ptr(),
                     maps: lines[0],
                     rows: lines[1],
                     pixels: lines[2],
-                    b_map: x_rows * x_columns * x_pixel,
-                    b_row: step[0] * x_columns * x_pixel,
-                    b_pixel: step[1] * x_pixel,
+                    b_map: walk.map,
+                    b_row: walk.row,
+                    b_pixel: walk.pixel,
                     dw: dw.as_mut_ptr(),
                     first,
                 };
-                // SAFETY: a block has `pixels * m` floats; the last pixel read under the last tap
-                // is the last of the panel by `x_size`; `dw` has `m * nr` floats.
+                // SAFETY: `x` and `dy` suffice, see `Plan::walk`; `dw` has `m * nr` floats.
                 unsafe { micro::outer(level, m, &outer) };
             }
         }

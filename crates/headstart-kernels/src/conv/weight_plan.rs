@@ -41,6 +41,27 @@ pub(crate) struct Chunk {
     pub rows: usize,
 }
 
+/// How to go through a chunk's copy of `x`, in words.
+pub(crate) struct Walk {
+    /// Output pixels of the chunk.
+    pub pixels: usize,
+    /// From one map, row or pixel under a tap to the next.
+    pub map: usize,
+    pub row: usize,
+    pub pixel: usize,
+    /// From one panel, row or pixel of the copy to the next.
+    copy: [usize; 3],
+    kernel_width: usize,
+}
+
+impl Walk {
+    /// Returns where a panel begins under a tap.
+    pub fn start(&self, panel: usize, tap: usize) -> usize {
+        let [next_panel, next_row, next_pixel] = self.copy;
+        panel * next_panel + tap / self.kernel_width * next_row + tap % self.kernel_width * next_pixel
+    }
+}
+
 /// The parts.
 pub(crate) struct Plan<'a> {
     pub shape: &'a ConvShape,
@@ -107,14 +128,21 @@ impl<'a> Plan<'a> {
         plan
     }
 
-    /// Copies `(x, dy)` and adds, chunk by chunk, to the sums of all teams; the last argument of `add` says to start from
-    /// zero. `unpack` takes the sums of all teams, one after the other.
+    /// Computes the group's rows of `dw`: copies `(x, dy)` and adds, chunk by chunk, to the sums of all teams; the last argument
+    /// of `add` says to start from zero. `unpack` takes the sums of all teams, one after the other, and the rows.
     pub fn run<T: Plain>(
         &self,
+        dw: &mut [f32],
         copy: impl Fn(&Chunk, &mut [T], &mut [T]) + Sync,
         add: impl Fn(&Chunk, &[T], &[T], &mut [f32], bool) + Sync,
-        unpack: impl FnOnce(&mut [f32]),
+        unpack: impl FnOnce(&mut [f32], &mut [f32]),
     ) {
+        let len = self.outputs * self.shape.group_in() * self.kernel;
+        let dw = &mut dw[self.group * len..][..len];
+        if self.out[0] * self.out[1] * self.maps == 0 || len == 0 {
+            dw.fill(0.0);
+            return;
+        }
         let (chunks, sums_len) = (self.chunks(), self.sums_len());
         scratch::with(self.teams * sums_len, |sums| {
             let team_sums = SharedMut::new(sums);
@@ -133,7 +161,7 @@ impl<'a> Plan<'a> {
                     });
                 });
             });
-            unpack(sums);
+            unpack(sums, dw);
         });
     }
 
@@ -170,7 +198,7 @@ impl<'a> Plan<'a> {
     }
 
     /// Words of the copy of so much of `x`.
-    pub fn x_len(&self, maps: usize, rows: usize) -> usize {
+    fn x_len(&self, maps: usize, rows: usize) -> usize {
         let [rows, columns] = self.x_size(rows);
         maps * rows * columns * self.panels * self.nr
     }
@@ -183,5 +211,23 @@ impl<'a> Plan<'a> {
         }
         let [rows, columns] = self.x_size(chunk.rows);
         [self.nr, chunk.maps * rows * columns * self.nr]
+    }
+
+    /// Says how to go through the copies of a chunk, of which there must be enough: the last pixel read under the last tap is
+    /// the last of the panel by [`Plan::x_size`], and a block of `dy` has a word for each of its channels and pixels.
+    pub fn walk<T>(&self, chunk: &Chunk, x: &[T], dy: &[T]) -> Walk {
+        let [rows, columns] = self.x_size(chunk.rows);
+        let [pixel, panel] = self.x_steps(chunk);
+        let pixels = chunk.maps * chunk.rows * self.out[1];
+        assert!(x.len() >= self.x_len(chunk.maps, chunk.rows) && dy.len() >= self.outputs * pixels);
+        let step = if self.flat { [1, 1] } else { self.shape.stride };
+        Walk {
+            pixels,
+            map: rows * columns * pixel,
+            row: step[0] * columns * pixel,
+            pixel: step[1] * pixel,
+            copy: [panel, columns * pixel, pixel],
+            kernel_width: self.shape.kw,
+        }
     }
 }

@@ -17,19 +17,14 @@ const TEAM_SUMS: usize = 64 << 10;
 pub(super) fn run(shape: &ConvShape, group: usize, x: &[u16], dy: &[u16], dw: &mut [f32]) {
     let limits = Limits { nr: NR, mr: MR, maps: shape.n.div_ceil(2), team_sums: TEAM_SUMS, team_pixels: 1 };
     let plan = &Plan::new(shape, group, &limits);
-    let dw_len = plan.outputs * shape.group_in() * plan.kernel;
-    let dw = &mut dw[group * dw_len..][..dw_len];
-    if plan.out[0] * plan.out[1] * shape.n == 0 || dw_len == 0 {
-        dw.fill(0.0);
-        return;
-    }
     plan.run(
+        dw,
         |chunk, x_panels, dy_blocks| {
             copy_x(plan, chunk, x, x_panels);
             copy_dy(plan, chunk, dy, dy_blocks);
         },
         |chunk, x_panels, dy_blocks, sums, first| add(plan, chunk, x_panels, dy_blocks, sums, first),
-        |sums| unpack(plan, sums, dw),
+        |sums, dw| unpack(plan, sums, dw),
     );
 }
 
@@ -165,12 +160,8 @@ fn copy_dy(plan: &Plan, chunk: &Chunk, dy: &[u16], dy_blocks: &mut [u32]) {
 
 /// Adds the chunk to `sums`, `[panel][output][tap][NR]`.
 fn add(plan: &Plan, chunk: &Chunk, x: &[u32], dy: &[u32], sums: &mut [f32], first: bool) {
-    let [x_rows, x_columns] = plan.x_size(chunk.rows);
-    let [x_pixel, panel_len] = plan.x_steps(chunk);
-    let pixels = chunk.maps * chunk.rows * plan.out[1];
-    assert!(x.len() >= plan.x_len(chunk.maps, chunk.rows) && dy.len() >= plan.outputs * pixels);
+    let walk = plan.walk(chunk, x, dy);
     let sums = SharedMut::new(sums);
-    let step = if plan.flat { [1, 1] } else { plan.shape.stride };
     parallel_for(plan.panels * plan.blocks, |task| {
         let (p, b) = (task / plan.blocks, task % plan.blocks);
         let (channel, m) = plan.block(b);
@@ -178,23 +169,21 @@ fn add(plan: &Plan, chunk: &Chunk, x: &[u32], dy: &[u32], sums: &mut [f32], firs
         // SAFETY: each task has its own panel and block.
         let dw = unsafe { sums.part((p * plan.outputs + channel) * sums_len, m * sums_len) };
         for tap in 0..plan.taps {
-            let (ky, kx) = (tap / plan.shape.kw, tap % plan.shape.kw);
             let outer = Outer {
-                a: dy[channel * pixels..].as_ptr(),
-                b: x[p * panel_len + (ky * x_columns + kx) * x_pixel..].as_ptr(),
+                a: dy[channel * walk.pixels..].as_ptr(),
+                b: x[walk.start(p, tap)..].as_ptr(),
                 maps: chunk.maps,
                 rows: chunk.rows,
                 pixels: plan.out[1],
-                b_map: x_rows * x_columns * x_pixel,
-                b_row: step[0] * x_columns * x_pixel,
-                b_pixel: step[1] * x_pixel,
+                b_map: walk.map,
+                b_row: walk.row,
+                b_pixel: walk.pixel,
                 dw: dw[tap * NR..].as_mut_ptr(),
                 dw_row: sums_len,
                 first,
             };
-            // SAFETY: a block has `pixels * m` words; the last pixel read under the last tap is the last of the panel
-            // by `x_size`; `dw` has `m` rows of all taps; bf16 gradients are only asked for where the CPU has the
-            // instructions.
+            // SAFETY: `x` and `dy` suffice, see `Plan::walk`; `dw` has `m` rows of all taps; bf16 gradients are only asked for
+            // where the CPU has the instructions.
             unsafe { outer::outer(m, &outer) };
         }
     });

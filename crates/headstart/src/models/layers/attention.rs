@@ -89,7 +89,7 @@ impl LayerScale {
     }
 }
 
-/// Two linear layers with an activation between them.
+/// Two linear layers with an activation between them; their matrices have `D` axes in the checkpoint.
 #[derive(Module, Debug)]
 pub struct Mlp<const D: usize = 2> {
     /// To the hidden width.
