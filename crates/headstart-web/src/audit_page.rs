@@ -8,7 +8,7 @@ use headstart::image::decode;
 use headstart::task::Task;
 
 use crate::findings;
-use crate::html::{document, escape, list, percent, section, tile};
+use crate::html::{document, escape, file_name, list, percent, prose, section, tile};
 use crate::thumb;
 
 /// Longer side of a thumbnail in pixels.
@@ -34,7 +34,10 @@ pub fn page(audit: &Audit) -> String {
         tile(
             &audit.suspects.len().to_string(),
             "labels to look at",
-            &audit.probed.as_ref().map_or("no features read".into(), |p| format!("by {}", p.weights)),
+            &audit
+                .probed
+                .as_ref()
+                .map_or("no features read".into(), |p| format!("by {}", file_name(&p.weights))),
         ),
     ];
     let mut body = section("findings", "Findings", &findings::list(audit));
@@ -54,7 +57,7 @@ pub fn page(audit: &Audit) -> String {
     }
     if !audit.unreadable.is_empty() {
         let lines = audit.unreadable.iter().map(|(name, reason)| format!("{name}: {reason}"));
-        body += &section("unreadable", "Files that cannot be read", &list(lines));
+        body += &section("unreadable", "Files that cannot be read", &list(lines, prose));
     }
     if !audit.classes.is_empty() {
         let heading = if audit.task == Task::Classify { "Classes" } else { "Labels" };

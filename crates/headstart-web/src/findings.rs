@@ -5,7 +5,7 @@ use headstart::audit::classes::ClassCount;
 use headstart::audit::finding::{Finding, Severity};
 use headstart::task::Task;
 
-use crate::html::{details, escape, table};
+use crate::html::{self, details, escape, prose, table};
 
 /// Files named under a finding; the rest is counted.
 const NAMED: usize = 100;
@@ -28,14 +28,14 @@ fn item(finding: &Finding) -> String {
     let files = match finding.files.len() {
         0 => String::new(),
         n => {
-            let mut named = crate::html::list(finding.files.iter().take(NAMED));
+            let mut named = html::list(finding.files.iter().take(NAMED), escape);
             if n > NAMED {
                 named += &format!("<p>and {} more</p>", n - NAMED);
             }
             details("which", &named)
         }
     };
-    format!("<li><span class=\"badge {word}\">{word}</span>{}{files}</li>\n", escape(&finding.what))
+    format!("<li><span class=\"badge {word}\">{word}</span>{}{files}</li>\n", prose(&finding.what))
 }
 
 /// Photos by class or label and part, columns that are empty left out; nothing where photos have numbers.

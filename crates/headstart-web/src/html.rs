@@ -44,9 +44,9 @@ pub fn table(header: &[&str], numbers: &[bool], rows: &[Vec<String>]) -> String 
     )
 }
 
-/// A list of plain texts; nothing for none.
-pub fn list(items: impl IntoIterator<Item = impl Display>) -> String {
-    let items: String = items.into_iter().map(|i| format!("<li>{}</li>\n", escape(&i.to_string()))).collect();
+/// A list of plain texts, written as `word` says: [`escape`] or [`prose`]; nothing for none.
+pub fn list(items: impl IntoIterator<Item = impl Display>, word: fn(&str) -> String) -> String {
+    let items: String = items.into_iter().map(|i| format!("<li>{}</li>\n", word(&i.to_string()))).collect();
     if items.is_empty() { items } else { format!("<ul>\n{items}</ul>\n") }
 }
 
@@ -65,6 +65,25 @@ pub fn tile(value: &str, name: &str, remark: &str) -> String {
 pub fn escape(text: &str) -> String {
     let text = text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
     text.replace('"', "&quot;").replace('\'', "&#39;")
+}
+
+/// Makes the words of a message HTML: what stands between backticks is code.
+pub fn prose(text: &str) -> String {
+    let text = escape(text);
+    let mut html = String::new();
+    let mut rest = text.as_str();
+    while let Some((before, (code, after))) =
+        rest.split_once('`').and_then(|(b, r)| Some((b, r.split_once('`')?)))
+    {
+        html += &format!("{before}<code>{code}</code>");
+        rest = after;
+    }
+    html + rest
+}
+
+/// What is left of a path when its folders are gone; other names stay as they are.
+pub fn file_name(path: &str) -> &str {
+    path.rsplit('/').next().unwrap_or(path)
 }
 
 /// A share as per cent, `–` for none.
@@ -111,7 +130,7 @@ footer{padding:2rem 1rem;font-size:.85rem}
 .tile{background:var(--card);border-radius:.5rem;padding:.6rem .8rem;min-width:0;overflow-wrap:anywhere}
 .tile dt{font-size:.82rem;color:var(--soft)}.tile dd{margin:0}.tile b{display:block;font-size:1.35rem;font-weight:650}.tile span{font-size:.8rem;color:var(--soft)}
 .charts{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,18rem),1fr));gap:1rem}
-figure{margin:0}figcaption{font-size:.85rem}
+figure{margin:0}.charts figure{max-width:34rem}figcaption{font-size:.85rem}
 svg{display:block;width:100%;height:auto}svg text{fill:var(--soft);font-size:12px}svg .ink{fill:var(--ink)}
 svg .grid{stroke:var(--line);stroke-width:1}svg .axis{stroke:var(--soft);stroke-width:1}
 svg .s0{stroke:var(--c0)}svg .s1{stroke:var(--c1)}svg .s2{stroke:var(--c2)}svg .f0{fill:var(--c0)}svg .f1{fill:var(--c1)}svg .f2{fill:var(--c2)}
@@ -130,7 +149,7 @@ td small{display:block;font-size:.76rem}
 figcaption b{color:var(--ink);font-weight:600}figcaption small{display:block}
 .group{margin:.6rem 0}.group .photos{grid-template-columns:repeat(auto-fill,minmax(8rem,10rem))}.group .photos figure{padding:0}
 pre{background:var(--card);border-radius:.5rem;padding:.8rem;overflow-x:auto;font-size:.85rem}
-code{font-size:.9em}.hash{overflow-wrap:anywhere;font-family:ui-monospace,monospace;font-size:.85rem}
+code{font-size:.9em;display:inline-block;max-width:100%}.hash{overflow-wrap:anywhere;font-family:ui-monospace,monospace;font-size:.85rem}
 details{margin:.4rem 0}summary{cursor:pointer}.findings details{margin:0;font-size:.88rem;color:var(--soft);overflow-wrap:anywhere}
 .serious{color:var(--bad)}.warning{color:var(--warn)}.badge{font-size:.75rem;font-weight:600;text-transform:uppercase;letter-spacing:.04em;margin-right:.4rem}
 .findings{list-style:none;padding:0}.findings li{margin:.4rem 0}
@@ -151,8 +170,14 @@ mod tests {
     }
 
     #[test]
+    fn code_in_messages_is_code() {
+        assert_eq!(prose("try `a <b>` or `c`, it`s"), "try <code>a &lt;b&gt;</code> or <code>c</code>, it`s");
+        assert_eq!(prose("nothing"), "nothing");
+    }
+
+    #[test]
     fn names_cannot_break_out() {
-        let page = document("<a>", &list(["</ul><script>"]));
+        let page = document("<a>", &list(["</ul><script>"], prose));
         assert!(!page.contains("<script>") && page.contains("&lt;a&gt; · Headstart"));
         assert!(table(&["x"], &[true], &[]).contains("scope=\"col\" class=\"n\""));
     }

@@ -4,11 +4,11 @@
 #![warn(missing_docs)]
 
 pub mod audit_page;
+mod charts;
 mod findings;
 pub mod html;
 pub mod page;
 pub mod plot;
 pub mod svg;
-mod tasks;
 pub mod thumb;
 pub mod trust;

@@ -14,6 +14,9 @@ const RIGHT: f64 = 396.0;
 const TOP: f64 = 30.0;
 const BOTTOM: f64 = 228.0;
 
+/// More points than this hide each other: every so manieth is shown.
+const POINTS: usize = 2000;
+
 /// A line of a chart.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Line {
@@ -115,6 +118,33 @@ pub fn reliability(measured: &Reliability, title: &str, caption: &str) -> String
     figure(title, "confidence", &svg, caption)
 }
 
+/// Predicted by true numbers of one target.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Scatter {
+    /// The target.
+    pub title: String,
+    /// What to say beside it.
+    pub caption: String,
+    /// True and predicted number of each photo.
+    pub points: Vec<(f64, f64)>,
+}
+
+/// Draws a point a photo, and the line on which predictions are right.
+pub fn scatter(scatter: &Scatter) -> String {
+    let every = scatter.points.len().div_ceil(POINTS).max(1);
+    let points = || scatter.points.iter().step_by(every);
+    // One axis for both, or the line of right predictions would not be the diagonal.
+    let axis = Axis::around(Scale::Linear, points().flat_map(|(t, p)| [*t, *p]), 0.05);
+    let mut svg = frame(&axis, &axis, 5);
+    let _ = write!(svg, "<path class=\"dash\" d=\"M{LEFT} {BOTTOM}L{RIGHT} {TOP}\"/>");
+    for (truth, said) in points() {
+        let (Some(x), Some(y)) = (axis.place(*truth), axis.place(*said)) else { continue };
+        let (x, y) = (across(x), up(y));
+        let _ = write!(svg, "<circle class=\"f0\" cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"2.5\" opacity=\".55\"/>");
+    }
+    figure(&scatter.title, "true number; upwards the predicted one", &svg, &scatter.caption)
+}
+
 fn across(t: f32) -> f64 {
     LEFT + f64::from(t) * (RIGHT - LEFT)
 }
@@ -196,6 +226,25 @@ mod tests {
         });
         assert_eq!(drawn.matches('M').count(), 2);
         assert!(drawn.contains("&lt;a&gt;") && !drawn.contains("NaN"));
+    }
+
+    #[test]
+    fn right_predictions_lie_on_the_line_and_others_do_not() {
+        let points = vec![(0.0, 0.0), (1.0, 1.0), (1.0, f64::NAN), (0.0, 1.0)];
+        let drawn = scatter(&Scatter { title: "t".into(), caption: "c".into(), points });
+        let places: Vec<(f64, f64)> = drawn
+            .split("<circle")
+            .skip(1)
+            .map(|c| {
+                let number = |name: &str| -> f64 {
+                    c.split(&format!("{name}=\"")).nth(1).unwrap().split('"').next().unwrap().parse().unwrap()
+                };
+                (number("cx"), number("cy"))
+            })
+            .collect();
+        assert_eq!(places.len(), 3);
+        let above = |(x, y): (f64, f64)| BOTTOM - y - (x - LEFT) / (RIGHT - LEFT) * (BOTTOM - TOP);
+        assert!(above(places[0]).abs() < 0.2 && above(places[1]).abs() < 0.2 && above(places[2]) > 100.0);
     }
 
     #[test]

@@ -42,6 +42,10 @@ pub struct LabelScores {
     pub exact: f64,
     /// Each label.
     pub each: Vec<LabelScore>,
+    /// Logits `[pictures, labels]`.
+    pub logits: Vec<f32>,
+    /// Which labels are there, likewise.
+    pub truth: Vec<bool>,
     /// Pictures.
     pub pictures: usize,
 }
@@ -138,6 +142,8 @@ fn labels_of(logits: &[f32], photos: &Photos, names: &[String], thresholds: Opti
         macro_f1: labels::macro_f1(&counts),
         exact: same as f64 / n as f64,
         each,
+        logits: logits.to_vec(),
+        truth: there,
         pictures: n,
     }
 }

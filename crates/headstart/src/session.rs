@@ -313,7 +313,7 @@ pub fn run(request: Request, backbone: &Backbone, observer: &mut dyn Observer) -
     };
     contents.save(&out.join("bundle"))?;
     write_log(&out, &outcome.history)?;
-    let shown = (&outcome.network, &val, scores.classes());
+    let shown = (&outcome.network, &val, &scores);
     let evidence = Evidence::new(audit, digest, excluded, kept, shown, pipeline.clone())?;
     Ok(Report {
         evidence,

@@ -70,6 +70,20 @@ impl Place {
         check_refused(&self.command(args).output().unwrap(), args, words)
     }
 
+    /// Checks that the page of a run holds `parts` and what every page has, and needs nothing besides itself.
+    fn whole_page(&self, run: &str, parts: &[&str]) {
+        let page = fs::read_to_string(self.path(run).join("report.html")).unwrap();
+        let always = ["bit for bit", "audit: ", "data:image/jpeg;base64,", "class activation map"];
+        for part in always.iter().chain(parts) {
+            assert!(page.contains(part), "the page lacks `{part}`");
+        }
+        let from_elsewhere = page.split("src=\"").skip(1).any(|source| !source.starts_with("data:"));
+        assert!(
+            !from_elsewhere && !page.contains("<script") && !page.contains("NaN"),
+            "not offline or not tidy"
+        );
+    }
+
     /// `fit` on `data` with the small recipe.
     fn fit<'a>(data: &'a str, out: &'a str) -> Vec<&'a str> {
         vec!["fit", data, "--recipe", "head.toml", "--size", "32", "--out", out]

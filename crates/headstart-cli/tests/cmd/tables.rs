@@ -41,6 +41,10 @@ fn labels_are_learned_and_named_by_every_command() {
     for file in ["bundle/labels.txt", "labels.png", "curves.png", "report.html"] {
         assert!(place.path("run").join(file).is_file(), "{file}");
     }
+    place.whole_page(
+        "run",
+        &["Label by label", "How often a label is there", "missed <b>", "photos all right"],
+    );
     let lines = fs::read_to_string(place.path("run/metrics.jsonl")).unwrap();
     assert!(lines.lines().count() == 12 && lines.contains("\"map\":") && !lines.contains("top1"), "{lines}");
     let maps: Vec<f64> =
@@ -108,6 +112,10 @@ fn numbers_are_learned_and_come_in_their_own_units() {
             && number(&radius["rmse"]) < number(&radius["train_std"])
     );
     assert!(place.path("run/scatter.png").is_file());
+    place.whole_page(
+        "run",
+        &["Predicted and true", "90 % are within", ", truly <b>", "deviations over 2 targets"],
+    );
 
     let seen = place.json(&["evaluate", "run", "flowers/numbers.csv"]);
     assert_eq!(seen["per_target"], said["per_target"]);

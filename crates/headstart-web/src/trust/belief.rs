@@ -1,7 +1,9 @@
 //! Calibration before and after temperature scaling, and what abstaining buys.
 
-use headstart::metrics::{Coverage, coverage, reliability, wilson};
+use headstart::metrics::{Coverage, Reliability, coverage, reliability, wilson};
+use headstart::scored::LabelScores;
 use headstart::session::Scores;
+use headstart::task::logistic;
 
 use crate::html::{percent, table};
 use crate::plot::axis::Scale;
@@ -15,8 +17,8 @@ pub fn ece(scores: &Scores, temperature: f64) -> f64 {
     reliability(&scores.logits, scores.classes.len(), &scores.labels, temperature).ece()
 }
 
-/// Both questions, answered.
-pub fn section(scores: &Scores) -> String {
+/// Both questions, answered for classes.
+pub fn classes(scores: &Scores) -> String {
     let bins = |t: f64| reliability(&scores.logits, scores.classes.len(), &scores.labels, t);
     let (before, after) = (bins(1.0), bins(scores.temperature));
     let words = match scores.temperature {
@@ -39,6 +41,21 @@ pub fn section(scores: &Scores) -> String {
         ),
         curve(&trade),
         thresholds(&trade),
+    )
+}
+
+/// The first question, answered for labels: each label of each photo is a statement.
+pub fn labels(scores: &LabelScores) -> String {
+    let statements = scores.logits.iter().map(|z| logistic(f64::from(*z))).zip(scores.truth.iter().copied());
+    let measured = Reliability::of(statements);
+    format!(
+        "<p>Every label of every photo is a statement made with a probability. Where the bars follow the line, of those \
+         made with 70 % seven in ten are true.</p>\n<div class=\"charts\">{}</div>\n",
+        svg::reliability(
+            &measured,
+            "How often a label is there",
+            &format!("calibration error {:.3}", measured.ece())
+        )
     )
 }
 

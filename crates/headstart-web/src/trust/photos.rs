@@ -2,51 +2,65 @@
 
 use headstart::evidence::{Evidence, Shown};
 use headstart::image::{Key, decode};
+use headstart::metrics::calibration::softmax;
+use headstart::scored::{LabelScores, NumberScores, Scored};
 use headstart::session::Scores;
+use headstart::task::logistic;
 
 use crate::html::escape;
+use crate::plot::text::number;
 use crate::thumb;
 
 /// Longer side of a thumbnail in pixels.
 const SIDE: u32 = 200;
+/// More numbers of one photo than this are not written below it.
+const NUMBERS: usize = 3;
 
 /// Both galleries.
-pub fn section(evidence: &Evidence, scores: &Scores) -> String {
+pub fn section(evidence: &Evidence, scored: &Scored) -> String {
+    let (worst, best, what) = match scored {
+        Scored::Classes(_) => {
+            ("Highest loss", "Right and surest", "the score of the class it was taken for comes from")
+        }
+        Scored::Labels(_) => {
+            ("Highest loss", "All right and surest", "the score of the label in the last line comes from")
+        }
+        Scored::Numbers(_) => ("Farthest off", "Nearest", "a higher number comes from"),
+    };
     let mapped = evidence.gallery.worst.iter().chain(&evidence.gallery.best).any(|s| s.map.is_some());
     let maps = if mapped {
-        " Orange is where the score of the class it was taken for comes from (class activation map)."
+        format!(" Orange is where {what} (class activation map); a photo without has no such place.")
     } else {
-        ""
+        String::new()
     };
     format!(
-        "<p class=\"soft\">Cut as the network sees them.{maps}</p><h3>Highest loss</h3>{}<h3>Right and surest</h3>{}",
-        gallery(evidence, scores, &evidence.gallery.worst),
-        gallery(evidence, scores, &evidence.gallery.best)
+        "<p class=\"soft\">Cut as the network sees them.{maps}</p><h3>{worst}</h3>{}<h3>{best}</h3>{}",
+        gallery(evidence, scored, &evidence.gallery.worst),
+        gallery(evidence, scored, &evidence.gallery.best)
     )
 }
 
-fn gallery(evidence: &Evidence, scores: &Scores, shown: &[Shown]) -> String {
+fn gallery(evidence: &Evidence, scored: &Scored, shown: &[Shown]) -> String {
     if shown.is_empty() {
         return "<p>None.</p>".into();
     }
-    let figures: String = shown.iter().filter_map(|s| figure(evidence, scores, s)).collect();
+    let figures: String = shown.iter().filter_map(|s| figure(evidence, scored, s)).collect();
     let maps = if shown.iter().any(|s| s.map.is_some()) { " maps" } else { "" };
     format!("<div class=\"photos{maps}\">{figures}</div>\n")
 }
 
 /// `None` for a photo that has gone since.
-fn figure(evidence: &Evidence, scores: &Scores, shown: &Shown) -> Option<String> {
+fn figure(evidence: &Evidence, scored: &Scored, shown: &Shown) -> Option<String> {
     let file = &evidence.files[shown.picture];
     let whole = decode(file).ok()?;
     let seen = evidence.pipeline.pixels(&whole, Key::default());
-    let name = |class: usize| escape(&scores.classes[class]);
-    let truth = scores.labels[shown.picture];
-    let said = match truth == shown.predicted {
-        true => format!("<b>{}</b>", name(truth)),
-        false => format!("<b>{}</b> taken for <b>{}</b>", name(truth), name(shown.predicted)),
-    };
     let place = escape(&file.file_name().map_or_else(String::new, |n| n.to_string_lossy().into_owned()));
-    let alt = format!("{}, labelled {}", place, name(truth));
+    let Caption { truth, said, remark } = match scored {
+        Scored::Classes(scores) => of_class(scores, shown),
+        Scored::Labels(scores) => of_labels(scores, shown),
+        Scored::Numbers(scores) => of_numbers(scores, shown),
+    };
+    let alt = format!("{place}, {truth}");
     let image = format!("<img src=\"{}\" alt=\"{alt}\" loading=\"lazy\">", thumb::small(&seen, SIDE));
     let pictures = match &shown.map {
         Some(map) => format!(
@@ -56,8 +70,79 @@ fn figure(evidence: &Evidence, scores: &Scores, shown: &Shown) -> Option<String>
         None => image,
     };
     Some(format!(
-        "<figure>{pictures}<figcaption>{said}<small>{:.1} % sure, loss {:.2}</small><small>{place}</small></figcaption></figure>\n",
-        100.0 * shown.confidence,
-        shown.loss
+        "<figure>{pictures}<figcaption>{said}<small>{place}</small><small>{remark}</small></figcaption></figure>\n"
     ))
+}
+
+/// What is written with a photo, as HTML: what it is, what the network said, and how far that is off.
+struct Caption {
+    truth: String,
+    said: String,
+    remark: String,
+}
+
+fn of_class(scores: &Scores, shown: &Shown) -> Caption {
+    let classes = scores.classes.len();
+    let name = |class: usize| escape(&scores.classes[class]);
+    let (truth, said) = (scores.labels[shown.picture], shown.output);
+    let row = &scores.logits[shown.picture * classes..][..classes];
+    let sure = softmax(row, scores.temperature)[said];
+    Caption {
+        truth: format!("labelled {}", name(truth)),
+        said: match truth == said {
+            true => format!("<b>{}</b>", name(truth)),
+            false => format!("<b>{}</b> taken for <b>{}</b>", name(truth), name(said)),
+        },
+        remark: format!("{:.1} % sure, loss {:.2}", 100.0 * sure, shown.loss),
+    }
+}
+
+fn of_labels(scores: &LabelScores, shown: &Shown) -> Caption {
+    let width = scores.names.len();
+    let at = |i: usize| shown.picture * width + i;
+    let sure = |i: usize| logistic(f64::from(scores.logits[at(i)]));
+    let (named, there) = (|i: usize| sure(i) >= scores.each[i].threshold, |i: usize| scores.truth[at(i)]);
+    let list = |keep: &dyn Fn(usize) -> bool| {
+        let names = (0..width).filter(|i| keep(*i)).map(|i| format!("<b>{}</b>", escape(&scores.names[i])));
+        names.collect::<Vec<_>>().join(", ")
+    };
+    let groups = [
+        ("", list(&|i| there(i) && named(i))),
+        ("missed ", list(&|i| there(i) && !named(i))),
+        ("wrongly ", list(&|i| !there(i) && named(i))),
+    ];
+    let said: Vec<String> = groups
+        .iter()
+        .filter(|(_, names)| !names.is_empty())
+        .map(|(word, names)| format!("{word}{names}"))
+        .collect();
+    let truth: Vec<String> = (0..width).filter(|i| there(*i)).map(|i| escape(&scores.names[i])).collect();
+    Caption {
+        truth: if truth.is_empty() { "no label".into() } else { format!("labelled {}", truth.join(", ")) },
+        said: if said.is_empty() { "no label, rightly".into() } else { said.join("; ") },
+        remark: format!(
+            "{}: {:.1} % sure; loss {:.2}",
+            escape(&scores.names[shown.output]),
+            100.0 * sure(shown.output),
+            shown.loss
+        ),
+    }
+}
+
+fn of_numbers(scores: &NumberScores, shown: &Shown) -> Caption {
+    let width = scores.names.len();
+    let of = |list: &[f64], i: usize| number(list[shown.picture * width + i]);
+    let lines: Vec<String> = (0..width)
+        .filter(|i| width <= NUMBERS || *i == shown.output)
+        .map(|i| {
+            let name = if width == 1 { String::new() } else { format!("{}: ", escape(&scores.names[i])) };
+            format!("{name}<b>{}</b>, truly <b>{}</b>", of(&scores.predicted, i), of(&scores.truth, i))
+        })
+        .collect();
+    let name = escape(&scores.names[shown.output]);
+    Caption {
+        truth: format!("{name} {}", of(&scores.truth, shown.output)),
+        said: lines.join("<br>"),
+        remark: format!("off by {:.2} deviations", shown.loss.sqrt()),
+    }
 }

@@ -1,15 +1,18 @@
 //! What the classifier was made of: epochs, data, frozen tensors, recipe, machine.
 
+use headstart::scored::Scored;
 use headstart::session::Report;
+use headstart::train::observer::EpochRecord;
 
 use crate::findings;
-use crate::html::{details, escape, list, table, today};
+use crate::html::{details, escape, list, prose, table, today};
 use crate::plot::axis::Scale;
+use crate::plot::text::number;
 use crate::svg::{self, Chart, Line};
 
-/// Loss and accuracy by epoch, and the table of epochs.
+/// Loss and the number epochs are compared by, and the table of epochs.
 pub fn curves(report: &Report) -> String {
-    type Value = fn(&headstart::train::observer::EpochRecord) -> f64;
+    type Value = fn(&EpochRecord) -> f64;
     let by_epoch = |name: &str, f: Value| {
         let points = report.history.iter().map(|r| (r.epoch as f64 + 1.0, f(r))).collect();
         Line { name: name.into(), points }
@@ -27,26 +30,30 @@ pub fn curves(report: &Report) -> String {
         })
     };
     let loss = vec![by_epoch("training", |r| r.train_loss), by_epoch("validation", |r| r.val_loss)];
-    let top1 = vec![by_epoch("validation", |r| r.top1)];
+    let best = vec![by_epoch("validation", |r| r.headline().1)];
+    let name = report.history[report.best_epoch].headline().0;
+    let title = format!("{} on validation photos", if name == "top-1" { "Top-1" } else { name });
+    let is_share = !matches!(report.scores, Scored::Numbers(_));
     let rows: Vec<Vec<String>> = (report.history.iter().enumerate())
         .map(|(i, r)| {
             let mark = if i == report.best_epoch { " ★" } else { "" };
+            let value = r.headline().1;
             vec![
                 format!("{}{mark}", r.epoch + 1),
                 escape(&r.phase_name),
                 format!("{:.4}", r.train_loss),
                 format!("{:.4}", r.val_loss),
-                format!("{:.2} %", 100.0 * r.top1),
+                if is_share { format!("{:.2} %", 100.0 * value) } else { number(value) },
                 format!("{:.1e}", r.lr),
                 format!("{:.1}", r.seconds),
             ]
         })
         .collect();
-    let header = ["epoch", "phase", "training loss", "validation loss", "top-1", "rate", "seconds"];
+    let header = ["epoch", "phase", "training loss", "validation loss", name, "rate", "seconds"];
     format!(
         "<div class=\"charts\">{}{}</div>\n{}",
         draw("Loss", Scale::Linear, loss),
-        draw("Top-1 on validation photos", Scale::Percent, top1),
+        draw(&title, if is_share { Scale::Percent } else { Scale::Linear }, best),
         details("Epoch by epoch", &table(&header, &[false, false, true, true, true, true, true], &rows)),
     )
 }
@@ -59,7 +66,7 @@ pub fn data(report: &Report) -> String {
         .collect();
     let left_out = match left_out.len() {
         0 => "<p>No file was left out.</p>".to_string(),
-        n => details(&format!("{n} files left out"), &list(left_out)),
+        n => details(&format!("{n} files left out"), &list(left_out, prose)),
     };
     format!(
         "{}{left_out}<p>SHA-256 of names, contents, parts and classes: <span class=\"hash\">{}</span></p>\n\
@@ -109,7 +116,7 @@ pub fn made(report: &Report, origin: &str) -> String {
     let notes = if report.notes.is_empty() {
         String::new()
     } else {
-        "<h3>Notes</h3>".to_string() + &list(&report.notes)
+        "<h3>Notes</h3>".to_string() + &list(&report.notes, prose)
     };
     format!(
         "{}{notes}<h3>Recipe</h3><p class=\"soft\">With every default written out; the same file, data and seed give the same \

@@ -69,31 +69,38 @@ pub struct Bin {
 /// Sorts samples by the probability of their predicted class.
 pub fn reliability(logits: &[f32], classes: usize, targets: &[usize], temperature: f64) -> Reliability {
     check(logits, classes, targets);
-    let mut sums = [(0usize, 0.0, 0usize); BINS];
-    for (row, &target) in logits.chunks_exact(classes).zip(targets) {
+    let answer = |(row, &target): (&[f32], &usize)| {
         let predicted = argmax(row);
-        let confidence = softmax(row, temperature)[predicted];
-        // Bins are closed above, as in Guo's code. A NaN falls into the first.
-        let index = ((confidence * BINS as f64).ceil() as usize).clamp(1, BINS) - 1;
-        let (count, total, right) = &mut sums[index];
-        *count += 1;
-        *total += confidence;
-        *right += usize::from(predicted == target);
-    }
-    let bin = |(i, &(count, total, right)): (usize, &(usize, f64, usize))| {
-        let mean = |sum: f64| if count == 0 { 0.0 } else { sum / count as f64 };
-        Bin {
-            low: i as f64 / BINS as f64,
-            high: (i + 1) as f64 / BINS as f64,
-            count,
-            confidence: mean(total),
-            accuracy: mean(right as f64),
-        }
+        (softmax(row, temperature)[predicted], predicted == target)
     };
-    Reliability { bins: sums.iter().enumerate().map(bin).collect() }
+    Reliability::of(logits.chunks_exact(classes).zip(targets).map(answer))
 }
 
 impl Reliability {
+    /// Sorts statements by the probability each was made with, given with whether it came true.
+    pub fn of(statements: impl IntoIterator<Item = (f64, bool)>) -> Self {
+        let mut sums = [(0usize, 0.0, 0usize); BINS];
+        for (confidence, right) in statements {
+            // Bins are closed above, as in Guo's code. A NaN falls into the first.
+            let index = ((confidence * BINS as f64).ceil() as usize).clamp(1, BINS) - 1;
+            let (count, total, came_true) = &mut sums[index];
+            *count += 1;
+            *total += confidence;
+            *came_true += usize::from(right);
+        }
+        let bin = |(i, &(count, total, right)): (usize, &(usize, f64, usize))| {
+            let mean = |sum: f64| if count == 0 { 0.0 } else { sum / count as f64 };
+            Bin {
+                low: i as f64 / BINS as f64,
+                high: (i + 1) as f64 / BINS as f64,
+                count,
+                confidence: mean(total),
+                accuracy: mean(right as f64),
+            }
+        };
+        Self { bins: sums.iter().enumerate().map(bin).collect() }
+    }
+
     /// Returns the expected calibration error: the mean gap between confidence and accuracy,
     /// weighted by the samples in each bin; NaN without samples.
     pub fn ece(&self) -> f64 {

@@ -1,19 +1,58 @@
 //! Which classes are found, and which are taken for which.
 
 use headstart::metrics::accuracy::argmax;
-use headstart::metrics::{Interval, class_intervals};
+use headstart::metrics::{Interval, class_intervals, coverage};
 use headstart::session::Scores;
 
-use crate::html::{details, escape, percent, table};
+use super::{Answers, belief, worst_first};
+use crate::html::{escape, percent, table, tile};
 use crate::{plot, thumb};
 
 /// More classes than this do not fit a matrix of numbers.
 const MATRIX: usize = 16;
-/// More classes than this are shown on demand.
-const ROWS: usize = 25;
+
+/// What the page says of a classifier.
+pub fn answers(scores: &Scores) -> Answers {
+    let (low, high) = scores.interval;
+    Answers {
+        lead: format!(
+            "<b>{}</b> of {} validation photos named right",
+            percent(Some(scores.top1)),
+            scores.labels.len()
+        ),
+        doubt: format!("95 % interval {:.1}–{:.1} %. ", 100.0 * low, 100.0 * high),
+        tiles: tiles(scores),
+        parts: vec![
+            ("mistakes", "Where it errs", mistakes(scores)),
+            ("classes", "Class by class", classes(scores)),
+            ("belief", "Whether its probabilities can be believed", belief::classes(scores)),
+        ],
+    }
+}
+
+fn tiles(scores: &Scores) -> Vec<String> {
+    let trade = coverage(&scores.logits, scores.classes.len(), &scores.labels, scores.temperature);
+    let (share, remark) = match trade.at_accuracy(0.99) {
+        Some(step) => (Some(trade.share(&step)), "the others are left to a person"),
+        None => (None, "no threshold reaches it"),
+    };
+    vec![
+        tile(
+            &format!("{:.3}", scores.confusion.macro_f1()),
+            "macro F1",
+            &format!("{} classes", scores.classes.len()),
+        ),
+        tile(&percent(share), "answered at 99 % right", remark),
+        tile(
+            &format!("{:.3}", belief::ece(scores, scores.temperature)),
+            "calibration error",
+            &format!("{:.3} before temperature", scores.ece),
+        ),
+    ]
+}
 
 /// The confusion matrix and the most confused pairs.
-pub fn mistakes(scores: &Scores) -> String {
+fn mistakes(scores: &Scores) -> String {
     let pairs = scores.confusion.mistakes(8);
     let rows: Vec<Vec<String>> = (pairs.iter())
         .map(|p| {
@@ -69,7 +108,7 @@ fn matrix(scores: &Scores) -> String {
 }
 
 /// Precision, recall and F1 of each class with intervals.
-pub fn classes(scores: &Scores) -> String {
+fn classes(scores: &Scores) -> String {
     let n = scores.classes.len();
     let predictions: Vec<usize> = scores.logits.chunks_exact(n).map(argmax).collect();
     let intervals = class_intervals(&predictions, &scores.labels, n, 0.95, 1000, 0);
@@ -83,30 +122,19 @@ pub fn classes(scores: &Scores) -> String {
         };
         percent(value) + &range
     };
-    let mut rows: Vec<(f64, Vec<String>)> =
-        (scores.classes.iter().zip(scores.confusion.class_scores()).zip(&intervals))
-            .map(|((name, s), i)| {
-                let cells = vec![
-                    escape(name),
-                    with(s.precision, i.precision),
-                    with(s.recall, i.recall),
-                    with(s.f1, i.f1),
-                    s.support.to_string(),
-                ];
-                (s.f1.unwrap_or(f64::INFINITY), cells)
-            })
-            .collect();
-    let worst_first = n > ROWS;
-    if worst_first {
-        rows.sort_by(|a, b| a.0.total_cmp(&b.0));
-    }
-    let rows: Vec<Vec<String>> = rows.into_iter().map(|(_, cells)| cells).collect();
-    let draw = |rows: &[Vec<String>]| {
-        table(&["class", "precision", "recall", "F1", "photos"], &[false, true, true, true, true], rows)
-    };
+    let rows = (scores.classes.iter().zip(scores.confusion.class_scores()).zip(&intervals))
+        .map(|((name, s), i)| {
+            let cells = vec![
+                escape(name),
+                with(s.precision, i.precision),
+                with(s.recall, i.recall),
+                with(s.f1, i.f1),
+                s.support.to_string(),
+            ];
+            (s.f1.unwrap_or(f64::INFINITY), cells)
+        })
+        .collect();
+    let header = ["class", "precision", "recall", "F1", "photos"];
     let note = "<p class=\"soft\">Small numbers are 95 % intervals: Wilson's for precision and recall, a bootstrap's for F1.</p>";
-    match worst_first {
-        false => note.to_string() + &draw(&rows),
-        true => note.to_string() + &draw(&rows[..ROWS]) + &details(&format!("all {n} classes"), &draw(&rows)),
-    }
+    note.to_string() + &worst_first(&header, rows, "classes")
 }
