@@ -9,22 +9,22 @@
 //! bf16.rs      conversions of slices
 //! avx512.rs    the micro-kernel; `narrow` holds its driver
 //! depthwise.rs one filter per channel
-//! pool.rs      max and average pooling, residual joins
+//! join.rs      residual joins
 //! train.rs     forward and both gradients with weights that change; panel.rs packs them
 //! weight.rs    the weight gradient; outer.rs holds its micro-kernel
 //! ```
-//! BatchNorm, max pooling with its gradient and activations take bf16 maps in [`crate::norm`], [`crate::pool`] and
+//! BatchNorm, pooling and activations take bf16 maps in [`crate::norm`], [`crate::pool`] and
 //! [`crate::act`].
 
 #[cfg(target_arch = "x86_64")]
 mod avx512;
 pub mod bf16;
 mod depthwise;
+mod join;
 #[cfg(target_arch = "x86_64")]
 mod outer;
 #[cfg(target_arch = "x86_64")]
 mod panel;
-mod pool;
 #[cfg(test)]
 mod tests;
 mod train;
@@ -35,7 +35,7 @@ mod weight;
 
 pub use depthwise::PackedDepthwiseHalf;
 pub use depthwise::forward as depthwise_forward;
-pub use pool::{adaptive_avg_forward, add_act, max_forward};
+pub use join::add_act;
 pub use train::{backward_data, backward_weight, forward};
 
 use std::sync::OnceLock;

@@ -3,7 +3,6 @@
 use super::bf16::{from_f32_at, round, to_f32_at, widen};
 use super::*;
 use crate::conv::tests::{noise, shape, shapes};
-use crate::pool::PoolShape;
 use crate::threads::parallel_for;
 
 fn halves(len: usize, seed: u64) -> Vec<u16> {
@@ -150,42 +149,13 @@ fn depthwise_matches_the_oracle() {
 }
 
 #[test]
-fn pools_match_those_of_f32() {
-    for (h, w, c, kernel, stride, pad) in [(9, 8, 33, 3, 2, 1), (1, 1, 5, 1, 1, 0), (6, 7, 64, 2, 2, 0)] {
-        let s = PoolShape { n: 2, h, w, c, kernel: [kernel; 2], stride: [stride; 2], pad: [pad; 2] };
-        let [oh, ow] = s.output();
-        let mut x = halves(2 * h * w * c, 1);
-        x[0] = 0x7fc0;
-        let mut expected = vec![0.0; 2 * oh * ow * c];
-        crate::pool::max_forward(&s, &floats(&x), &mut expected, None);
-        for level in Level::available() {
-            let mut y = vec![0; expected.len()];
-            pool::max_forward_at(level, &s, &x, &mut y);
-            for (y, e) in y.iter().zip(&expected) {
-                assert!(widen(*y) == *e || e.is_nan() && widen(*y).is_nan(), "{level} {s:?}");
-            }
-        }
-        x[0] = 0;
-        for out in [[1, 1], [h.min(2), w.min(3)]] {
-            let mut expected = vec![0.0; 2 * out[0] * out[1] * c];
-            crate::pool::adaptive_avg_forward([2, h, w, c], out, &floats(&x), &mut expected);
-            for level in Level::available() {
-                let mut y = vec![f32::NAN; expected.len()];
-                pool::adaptive_avg_forward_at(level, [2, h, w, c], out, &x, &mut y);
-                crate::conv::tests::assert_close(&y, &expected, 1e-6, &format!("{level} {out:?}"));
-            }
-        }
-    }
-}
-
-#[test]
 fn joins_match_the_definition() {
     for level in Level::available() {
         for len in [0, 1, 33, (1 << 17) + 5] {
             let (x, other) = (halves(len, 1), halves(len, 2));
             for act in [Act::None, Act::Relu, Act::Relu6] {
                 let mut sum = x.clone();
-                pool::add_act_at(level, act, &mut sum, &other);
+                join::add_act_at(level, act, &mut sum, &other);
                 for i in 0..len {
                     let expected = round(act.of(widen(x[i]) + widen(other[i])));
                     assert!(widen(sum[i]) == widen(expected), "{level} {act:?} at {i}");

@@ -239,6 +239,9 @@ fn pools_and_activations_match_those_of_f32() {
         let (mut taps, mut wide_taps) = (vec![0; dy.len()], vec![0; dy.len()]);
         pool::max_forward(&s, &x, &mut y, Some(&mut taps));
         pool::max_forward(&s, &floats(&x), &mut wide_y, Some(&mut wide_taps));
+        let mut alone = vec![0; dy.len()];
+        pool::max_forward(&s, &x, &mut alone, None);
+        assert_eq!(alone, y);
         assert!(taps == wide_taps && y.iter().zip(&wide_y).all(|(y, e)| widen(*y) == *e || e.is_nan()));
         let (mut dx, mut wide_dx) = (vec![0; x.len()], vec![0.0; x.len()]);
         pool::max_backward(&s, &taps, &dy, &mut dx);

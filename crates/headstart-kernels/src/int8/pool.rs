@@ -2,9 +2,7 @@
 
 use super::{Quant, check_len};
 use crate::Level;
-use crate::narrow::BLOCK;
-use crate::narrow::pool::each_window;
-use crate::pool::{PoolShape, adaptive};
+use crate::pool::{BLOCK, PoolShape, adaptive, each_window};
 
 /// Takes the largest value of each window, in the format of the input; padding never wins.
 ///
@@ -36,8 +34,8 @@ pub(super) fn max_forward_at(level: Level, shape: &PoolShape, x: &[u8], y: &mut 
         #[inline(always)]
         |pixels, from, y| {
             let mut best = [0_u8; BLOCK];
-            for row in pixels.rows.clone() {
-                for column in pixels.columns.clone() {
+            for row in pixels.rows() {
+                for column in pixels.columns() {
                     let x = &x[pixels.at(row, column) * c + from..][..y.len()];
                     best.iter_mut().zip(x).for_each(|(b, x)| *b = (*b).max(*x));
                 }
@@ -70,13 +68,13 @@ pub(super) fn adaptive_avg_forward_at(
         #[inline(always)]
         |pixels, from, y| {
             let mut sums = [0_i32; BLOCK];
-            for row in pixels.rows.clone() {
-                for column in pixels.columns.clone() {
+            for row in pixels.rows() {
+                for column in pixels.columns() {
                     let x = &x[pixels.at(row, column) * c + from..][..y.len()];
                     sums.iter_mut().zip(x).for_each(|(s, x)| *s += i32::from(*x));
                 }
             }
-            let count = pixels.count() as i32;
+            let count = pixels.count(false) as i32;
             let (zero, share) = (count * i32::from(quant.zero), quant.scale / count as f32);
             y.iter_mut().zip(sums).for_each(|(y, s)| *y = (s - zero) as f32 * share);
         },

@@ -5,14 +5,13 @@
 //! same, and are those of `conv/direct.rs` with a word in place of a float. The taps of a kernel row and
 //! their channels, side by side, are cut into words; zero weights fill the last one of each row.
 //!
-//! `stage.rs` finds a tile's inputs, `pack.rs` makes the panels, this file shares out the work; `avx512.rs`,
-//! `depthwise.rs` and `pool.rs` hold what the micro-kernels, depthwise layers and pools of both formats share.
+//! `stage.rs` finds a tile's inputs, `pack.rs` makes the panels, this file shares out the work; `avx512.rs` and
+//! `depthwise.rs` hold what the micro-kernels and depthwise layers of both formats share.
 
 #[cfg(target_arch = "x86_64")]
 pub(crate) mod avx512;
 mod depthwise;
 mod pack;
-pub(crate) mod pool;
 mod stage;
 
 pub(crate) use depthwise::{BLOCK, Taps, each_block};

@@ -7,7 +7,7 @@
 use headstart_kernels::conv::ConvShape;
 use headstart_kernels::half::{self, PackedConvHalf, PackedDepthwiseHalf, bf16};
 use headstart_kernels::int8::{self, PackedConvInt8, PackedDepthwiseInt8, Quant};
-use headstart_kernels::pool::PoolShape;
+use headstart_kernels::pool::{self, PoolShape};
 use serde::{Deserialize, Serialize};
 
 use super::capture::{Capture, Op, Step};
@@ -156,11 +156,11 @@ impl Format for Half {
     }
 
     fn max_pool(shape: &PoolShape, x: &[u16], y: &mut [u16]) {
-        half::max_forward(shape, x, y);
+        pool::max_forward(shape, x, y, None);
     }
 
     fn avg_pool(_: Quant, shape: [usize; 4], out: [usize; 2], x: &[u16], y: &mut [f32]) {
-        half::adaptive_avg_forward(shape, out, x, y);
+        pool::adaptive_avg_forward(shape, out, x, y);
     }
 }
 

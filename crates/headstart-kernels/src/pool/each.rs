@@ -1,30 +1,44 @@
-//! What the pools of both formats share: the windows of output pixels, and the way over them.
+//! The way over the outputs of a pool, whatever the format of the map.
 
 use std::ops::Range;
 
-use super::BLOCK;
+use super::shape::{Window, pixels};
 use crate::Level;
-use crate::pool::Window;
 use crate::simd::at;
 use crate::threads::{SharedMut, parallel_for};
 
+/// Channels whose running results stay in registers while the pixels of a window pass by.
+pub(crate) const BLOCK: usize = 32;
+
 /// The pixels of one image under an output pixel.
-pub(crate) struct Pixels {
-    pub rows: Range<usize>,
-    pub columns: Range<usize>,
+pub(crate) struct Pixels<'a> {
+    row: &'a Window,
+    column: &'a Window,
     image: usize,
     size: [usize; 2],
 }
 
-impl Pixels {
+impl Pixels<'_> {
+    #[inline(always)]
+    pub(crate) fn rows(&self) -> Range<usize> {
+        self.row.start..self.row.end
+    }
+
+    #[inline(always)]
+    pub(crate) fn columns(&self) -> Range<usize> {
+        self.column.start..self.column.end
+    }
+
     /// Numbers a pixel of the window through all images.
     #[inline(always)]
     pub(crate) fn at(&self, row: usize, column: usize) -> usize {
         (self.image * self.size[0] + row) * self.size[1] + column
     }
 
-    pub(crate) fn count(&self) -> usize {
-        self.rows.len() * self.columns.len()
+    /// Counts the pixels, those of the padding too where `padded`.
+    #[inline(always)]
+    pub(crate) fn count(&self, padded: bool) -> usize {
+        pixels(self.row, self.column, padded)
     }
 }
 
@@ -50,8 +64,7 @@ pub(crate) fn each_window<T: Send>(
             #[inline(always)]
             |_| {
                 for (y, column) in y.chunks_exact_mut(c).zip(columns) {
-                    let (rows, columns) = (row.start..row.end, column.start..column.end);
-                    let pixels = Pixels { rows, columns, image, size };
+                    let pixels = Pixels { row, column, image, size };
                     for (block, y) in y.chunks_mut(BLOCK).enumerate() {
                         // The same body twice: a constant length keeps the block in registers.
                         match y.len() {
