@@ -7,6 +7,7 @@
 use super::ConvShape;
 use super::micro::Blocking;
 use crate::Level;
+use crate::scratch;
 
 /// The same layer with fewer and wider groups, if some can be put together.
 pub(super) fn join(level: Level, s: &ConvShape) -> Option<ConvShape> {
@@ -25,6 +26,22 @@ fn pieces(s: &ConvShape, wide: &ConvShape) -> impl Iterator<Item = (usize, usize
     let (len, wide_len) = (s.group_in() * taps, wide.group_in() * taps);
     let (outputs, together) = (s.group_out(), s.groups / wide.groups);
     (0..s.c_out).map(move |o| (o * len, o * wide_len + o / outputs % together * len, len))
+}
+
+/// Calls `f` with the layer and its weights, narrow groups put together.
+pub(super) fn with_joined<R>(
+    level: Level,
+    s: &ConvShape,
+    w: &[f32],
+    f: impl FnOnce(&ConvShape, &[f32]) -> R,
+) -> R {
+    match join(level, s) {
+        None => f(s, w),
+        Some(wide) => scratch::with(wide.w_len(), |weights| {
+            spread(s, &wide, w, weights);
+            f(&wide, weights)
+        }),
+    }
 }
 
 /// Writes the weights of `s` as those of `wide`.

@@ -1,9 +1,9 @@
 //! Dense convolution over NHWC maps: inference with packed weights, forward, both gradients.
 //!
 //! ```text
-//! direct.rs   forward, backward-data, linear: sums over taps and channels
+//! direct.rs   forward, backward-data, linear: sums over taps and channels; grids.rs says which
 //! winograd.rs the same for 3x3 layers of stride 1 with 32 or more channels, in a third of the products;
-//!             transform.rs holds its transforms, choose.rs says for which layers; `HEADSTART_CONV=direct`
+//!             transform/ holds its transforms, choose.rs says for which layers; `HEADSTART_CONV=direct`
 //!             switches it off
 //! weight.rs   backward-weight: sums over pixels; winograd_weight.rs for Winograd's layers
 //! pack.rs     weights into the order the micro-kernels read
@@ -19,10 +19,12 @@ mod avx2;
 mod avx512;
 pub(crate) mod choose;
 mod direct;
+mod grids;
 mod groups;
 mod micro;
 mod pack;
 mod scalar;
+mod shape;
 #[cfg(test)]
 pub(crate) mod tests;
 mod transform;
@@ -32,15 +34,17 @@ mod winograd;
 mod winograd_weight;
 
 use choose::Algorithm;
-use direct::{Finish, Grid};
-use micro::Blocking;
-use pack::Source;
+use direct::Finish;
+use grids::{backward_phases, forward_panels, forward_panels_len, pack_forward};
+use groups::with_joined;
 use winograd::Layer;
 
 use std::sync::OnceLock;
 
 use crate::scratch::{self, Aligned};
 use crate::{End, Level};
+
+pub use shape::ConvShape;
 
 /// What follows the sum of a layer, in the same pass over its output.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
@@ -52,87 +56,6 @@ pub enum Act {
     Relu,
     /// `min(max(x, 0), 6)`.
     Relu6,
-}
-
-/// The shape of a convolution layer and of the map it runs on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct ConvShape {
-    /// Images.
-    pub n: usize,
-    /// Input rows.
-    pub h: usize,
-    /// Input columns.
-    pub w: usize,
-    /// Input channels, of all groups.
-    pub c_in: usize,
-    /// Output channels, of all groups.
-    pub c_out: usize,
-    /// Kernel rows.
-    pub kh: usize,
-    /// Kernel columns.
-    pub kw: usize,
-    /// Rows and columns from one output pixel to the next.
-    pub stride: [usize; 2],
-    /// Rows of zeros at the top and bottom, columns at the left and right.
-    pub pad: [usize; 4],
-    /// Groups; both channel counts are multiples of it.
-    pub groups: usize,
-}
-
-impl ConvShape {
-    /// Returns the rows of the output.
-    pub fn out_h(&self) -> usize {
-        out_len(self.h + self.pad[0] + self.pad[1], self.kh, self.stride[0])
-    }
-
-    /// Returns the columns of the output.
-    pub fn out_w(&self) -> usize {
-        out_len(self.w + self.pad[2] + self.pad[3], self.kw, self.stride[1])
-    }
-
-    /// Returns the floats of the input, `[n, h, w, c_in]`.
-    pub fn x_len(&self) -> usize {
-        self.n * self.h * self.w * self.c_in
-    }
-
-    /// Returns the floats of the output, `[n, out_h, out_w, c_out]`.
-    pub fn y_len(&self) -> usize {
-        self.n * self.out_h() * self.out_w() * self.c_out
-    }
-
-    /// Returns the floats of the weight, `[c_out, c_in / groups, kh, kw]`.
-    pub fn w_len(&self) -> usize {
-        self.c_out * self.group_in() * self.kh * self.kw
-    }
-
-    pub(crate) fn group_in(&self) -> usize {
-        self.c_in / self.groups
-    }
-
-    pub(crate) fn group_out(&self) -> usize {
-        self.c_out / self.groups
-    }
-
-    /// Tells whether every channel has a filter of its own: the layers of [`crate::depthwise`].
-    pub fn is_depthwise(&self) -> bool {
-        self.groups > 1 && self.groups == self.c_in && self.c_in == self.c_out
-    }
-
-    pub(crate) fn check(&self) {
-        assert!(self.groups > 0, "a convolution has at least one group");
-        assert!(
-            self.c_in.is_multiple_of(self.groups) && self.c_out.is_multiple_of(self.groups),
-            "{} -> {} channels do not divide into {} groups",
-            self.c_in,
-            self.c_out,
-            self.groups
-        );
-        assert!(self.kh > 0 && self.kw > 0 && self.stride[0] > 0 && self.stride[1] > 0, "{self:?}");
-    }
-}
-
-fn out_len(padded: usize, kernel: usize, stride: usize) -> usize {
-    if padded < kernel { 0 } else { (padded - kernel) / stride + 1 }
 }
 
 /// Weights of a frozen layer, packed once for the process's [`Level`].
@@ -223,17 +146,6 @@ fn forward_packed_by(
             let joined = groups::join(level, shape);
             forward_panels(level, joined.as_ref().unwrap_or(shape), x, panels, finish, y);
         }
-    }
-}
-
-/// Calls `f` with the layer and its weights, narrow groups put together.
-fn with_joined<R>(level: Level, s: &ConvShape, w: &[f32], f: impl FnOnce(&ConvShape, &[f32]) -> R) -> R {
-    match groups::join(level, s) {
-        None => f(s, w),
-        Some(wide) => scratch::with(wide.w_len(), |weights| {
-            groups::spread(s, &wide, w, weights);
-            f(&wide, weights)
-        }),
     }
 }
 
@@ -367,87 +279,4 @@ fn backward_weight_by(
 
 fn check_len(what: &str, len: usize, expected: usize) {
     assert_eq!(len, expected, "{what} has {len} floats, its shape has {expected}");
-}
-
-fn forward_panels_len(level: Level, s: &ConvShape) -> usize {
-    s.groups * Blocking::of(level).panels_len(s.group_out(), s.group_in() * s.kh * s.kw)
-}
-
-fn pack_forward(level: Level, s: &ConvShape, w: &[f32], panels: &mut [f32]) {
-    let taps: Vec<usize> = (0..s.kh * s.kw).collect();
-    let k = s.group_in() * taps.len();
-    let group_len = panels.len() / s.groups;
-    for group in 0..s.groups {
-        let source = Source { w, from: group * s.group_out() * k, col: k, depth: taps.len(), taps: &taps };
-        let panels = &mut panels[group * group_len..][..group_len];
-        pack::pack(level, &source, s.group_out(), s.group_in(), panels);
-    }
-}
-
-fn forward_panels(level: Level, s: &ConvShape, x: &[f32], panels: &[f32], finish: Finish, y: &mut [f32]) {
-    let (out_h, out_w) = (s.out_h(), s.out_w());
-    let taps: Vec<[isize; 2]> = (0..s.kh * s.kw)
-        .map(|t| [(t / s.kw) as isize - s.pad[0] as isize, (t % s.kw) as isize - s.pad[2] as isize])
-        .collect();
-    let grid = Grid {
-        size: [s.n, out_h, out_w],
-        input: [s.h, s.w, s.c_in],
-        groups: s.groups,
-        depth: s.group_in(),
-        step: s.stride,
-        taps: &taps,
-        at: [0, out_h * out_w * s.c_out, out_w * s.c_out, s.c_out],
-        cols: s.group_out(),
-    };
-    direct::run(level, &grid, x, panels, finish, y);
-}
-
-/// Input pixels whose position plus padding has the same remainder by the stride see the same
-/// taps, so each such phase is a forward convolution of stride 1 over `dy` with those taps.
-fn backward_phases(level: Level, s: &ConvShape, dy: &[f32], w: &[f32], dx: &mut [f32]) {
-    let (out_h, out_w) = (s.out_h(), s.out_w());
-    let k = s.kh * s.kw;
-    for phase in 0..s.stride[0] * s.stride[1] {
-        let (py, px) = (phase / s.stride[1], phase % s.stride[1]);
-        // dx[stride * i + p] = Σ dy[(stride * i + p + pad - tap) / stride] * w[tap], tap ≡ p + pad.
-        let taps_of = |p: usize, pad: usize, kernel: usize, stride: usize| {
-            (0..kernel)
-                .filter(move |t| (p + pad) % stride == t % stride)
-                .map(move |t| (t, (p as isize + pad as isize - t as isize) / stride as isize))
-        };
-        let mut places = Vec::new();
-        let mut taps = Vec::new();
-        for (ky, dy) in taps_of(py, s.pad[0], s.kh, s.stride[0]) {
-            for (kx, dx) in taps_of(px, s.pad[2], s.kw, s.stride[1]) {
-                places.push(ky * s.kw + kx);
-                taps.push([dy, dx]);
-            }
-        }
-        let size = [s.n, (s.h.max(py) - py).div_ceil(s.stride[0]), (s.w.max(px) - px).div_ceil(s.stride[1])];
-        let grid = Grid {
-            size,
-            input: [out_h, out_w, s.c_out],
-            groups: s.groups,
-            depth: s.group_out(),
-            step: [1, 1],
-            taps: &taps,
-            at: [
-                (py * s.w + px) * s.c_in,
-                s.h * s.w * s.c_in,
-                s.stride[0] * s.w * s.c_in,
-                s.stride[1] * s.c_in,
-            ],
-            cols: s.group_in(),
-        };
-        let finish = Finish { bias: None, residual: None, end: Act::None.into() };
-        let len = Blocking::of(level).panels_len(s.group_in(), taps.len() * s.group_out());
-        scratch::with(s.groups * len, |panels| {
-            for group in 0..s.groups {
-                let from = group * s.group_out() * s.group_in() * k;
-                let source = Source { w, from, col: k, depth: s.group_in() * k, taps: &places };
-                pack::pack(level, &source, s.group_in(), s.group_out(), &mut panels[group * len..][..len]);
-            }
-            direct::run(level, &grid, dy, panels, finish, dx);
-        });
-    }
 }
