@@ -135,12 +135,13 @@ fn compare(all: &[Advice]) {
                 format!("{:.3}", m.logme),
                 format!("{:.3}", m.h_score),
                 m.leep.map_or("–".into(), |l| format!("{l:.3}")),
+                m.source_tells.map_or("–".into(), |s| format!("{s:.3}")),
                 format!("{:.0}", m.pictures_per_second),
             ]
         })
         .collect();
-    let header = ["network", "probe", "neighbours", "LogME", "H-score", "LEEP", "pictures/s"];
-    table::print(&header, &[false, true, true, true, true, true, true], &rows);
+    let header = ["network", "probe", "neighbours", "LogME", "H-score", "LEEP", "told", "pictures/s"];
+    table::print(&header, &[false, true, true, true, true, true, true, true], &rows);
     println!();
 }
 
@@ -171,9 +172,10 @@ fn print(a: &Advice) {
         &rows,
     );
     let leep = m.leep.map_or("none".into(), |l| format!("{l:.3}"));
+    let tells = m.source_tells.map_or("nothing".into(), |s| format!("{s:.3}"));
     println!(
         "\nmeasured on {} pictures in {:.0} s: probe {:.3} ({:.3} before the last stage), neighbours {:.3}, LogME {:.3}, \
-         H-score {:.3}, LEEP {leep}",
+         H-score {:.3}, LEEP {leep}, told by the network's own classes {tells}",
         m.pictures, a.seconds, m.probe.top1, m.probe_earlier.top1, m.knn, m.logme, m.h_score
     );
     if let Some(z) = &m.zero_shot {

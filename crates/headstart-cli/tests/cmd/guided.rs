@@ -67,6 +67,14 @@ fn advice_has_numbers_a_reason_and_a_recipe_that_runs() {
     assert_eq!(receipt["advice"]["decision"]["choice"], said["decision"]["choice"]);
     // A finished run resumed has the recipe it had chosen, without measuring again.
     place.json(&[&fit[..], &["--resume"]].concat());
+
+    // The built-in backbone has no classes of its own; a network trained for these very classes knows them.
+    assert!(said["measured"]["source_tells"].is_null(), "{said}");
+    place.json(&["fit", "more", "--size", "32", "--recipe", "head", "--out", "taught"]);
+    let said =
+        place.json(&["advise", "more", "--size", "32", "--weights", "taught/bundle/model.safetensors"]);
+    assert!(said["measured"]["source_tells"].as_f64().unwrap() > 0.05, "{said}");
+    assert!(said["why"].as_str().unwrap().contains("Its own classes tell "), "{said}");
 }
 
 #[test]

@@ -103,6 +103,8 @@ pub struct Measured {
     pub h_score: f64,
     /// LEEP; none without the network's own classifier.
     pub leep: Option<f64>,
+    /// Share of what there is to know about the classes that the network's own classifier tells; none without one.
+    pub source_tells: Option<f64>,
     /// CLIP's classifier of the class names alone; none without a text tower.
     pub zero_shot: Option<Accuracy>,
     /// Pictures the network reads, decodes and embeds a second.
@@ -162,6 +164,7 @@ pub fn measure(
     let own_few = if few == labels.len() { all } else { probe(&own, few) };
     let control_probe = (own_few.top1, probe(&random, few).top1);
     let control_knn = (knn(&own, few), knn(&random, few));
+    let source = source_probabilities(backbone, &own);
     let removed = |(own, random): (f64, f64)| 1.0 - (1.0 - own) / (1.0 - random).max(1e-6);
     let measured = Measured {
         pictures: labels.len(),
@@ -175,8 +178,8 @@ pub fn measure(
         similarity: 0.5 * (removed(control_probe) + removed(control_knn)),
         logme: transfer::logme(&Decomposition::new(&own.last, width), &labels, classes),
         h_score: transfer::h_score(&own.last, width, &labels, classes),
-        leep: source_probabilities(backbone, &own)
-            .map(|(p, source)| transfer::leep(&p, source, &labels, classes)),
+        leep: source.as_ref().map(|(p, source)| transfer::leep(p, *source, &labels, classes)),
+        source_tells: source.as_ref().map(|(p, source)| transfer::told(p, *source, &labels, classes)),
         zero_shot: zero_shot_hits(backbone, data.classes.names(), &own, &labels)?
             .map(|right| Accuracy::of(right, labels.len())),
         pictures_per_second,

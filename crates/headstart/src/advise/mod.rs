@@ -77,7 +77,11 @@ pub fn advise(
     let shape = Shape::of(data, unlabeled);
     let seen = measure::measure(data, backbone, settings, observer)?;
     let (network, timer) = (&seen.network, Timer::new(data, backbone, &seen, settings.brief)?);
-    let care = Care::of(network, &shape, Quadrant::of(shape.train, seen.measured.similarity));
+    let care = Care::of(
+        network,
+        &shape,
+        Quadrant::of(shape.train, seen.measured.similarity, seen.measured.source_tells),
+    );
     let mut priced = Vec::new();
     let semi = (unlabeled > 0).then_some(Choice::Semi);
     let choices = [Choice::Head, Choice::LastStages, Choice::Finetune].into_iter().chain(semi);

@@ -184,7 +184,7 @@ pub fn advise(
 impl RowAdvice {
     /// Chooses the simplest recipe within two points of the best expected score.
     fn decide(&mut self, shape: &Shape) {
-        let quadrant = Quadrant::of(shape.train, self.similarity);
+        let quadrant = Quadrant::of(shape.train, self.similarity, None);
         let (middle, ..) = removed(shape, quadrant, Care::Keep);
         let after = |score: f64, share: f64| 1.0 - (1.0 - score) * (1.0 - share);
         let last = after(self.probe, 0.6 * middle).max(self.probe_earlier);

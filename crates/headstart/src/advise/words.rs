@@ -22,6 +22,12 @@ pub fn paragraph(model: &str, shape: &Shape, m: &Measured, decision: &Decision) 
         percent(m.control_probe.1),
         100.0 * m.similarity,
     )];
+    if let Some(share) = m.source_tells {
+        parts.push(format!(
+            "Its own classes tell {:.0} % of what there is to know about these.",
+            100.0 * share.max(0.0)
+        ));
+    }
     parts.push(format!("That is the quadrant \"{}\".", decision.quadrant.words()));
     parts.push(reason(shape, m, decision));
     if let Some(z) = &m.zero_shot {

@@ -19,7 +19,7 @@ pub mod probe;
 pub use confident::{Confident, confident};
 pub use h_score::h_score;
 pub use knn::leave_one_out as knn;
-pub use leep::leep;
+pub use leep::{leep, told};
 pub use linalg::Decomposition;
 pub use logme::logme;
 pub use neighbours::close_pairs;
