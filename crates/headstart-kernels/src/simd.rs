@@ -80,6 +80,21 @@ pub(crate) fn chunk(len: usize, size: usize, index: usize) -> (usize, usize) {
     (from, size.min(len - from))
 }
 
+/// Channels whose running results stay in registers while pixels or taps pass by.
+pub(crate) const BLOCK: usize = 32;
+
+/// Calls `body(first channel, block)` for each block of up to [`BLOCK`] channels of a pixel. `body` must be inlined always.
+#[inline(always)]
+pub(crate) fn blocks<T>(pixel: &mut [T], body: impl Fn(usize, &mut [T])) {
+    for (block, part) in pixel.chunks_mut(BLOCK).enumerate() {
+        // The same body twice: a constant length keeps the block in registers.
+        match part.len() {
+            BLOCK => body(block * BLOCK, &mut part[..BLOCK]),
+            _ => body(block * BLOCK, part),
+        }
+    }
+}
+
 /// Values per task of a conversion: enough to hide the cost of handing a task over.
 pub(crate) const CONVERTED: usize = 1 << 17;
 

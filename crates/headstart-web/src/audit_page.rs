@@ -1,5 +1,7 @@
 //! The page of an audit: findings, pictures that are one, labels to look at, all with thumbnails.
 
+use std::path::Path;
+
 use headstart::audit::duplicates::{Group, Same};
 use headstart::audit::finding::Severity;
 use headstart::audit::labels::Suspect;
@@ -37,7 +39,7 @@ pub fn page(audit: &Audit) -> String {
             &audit
                 .probed
                 .as_ref()
-                .map_or("no features read".into(), |p| format!("by {}", file_name(&p.weights))),
+                .map_or("no features read".into(), |p| format!("by {}", file_name(Path::new(&p.weights)))),
         ),
     ];
     let mut body = section("findings", "Findings", &findings::list(audit));

@@ -28,15 +28,23 @@ pub fn of(report: &Report) -> Vec<(&'static str, RgbImage)> {
     charts
 }
 
-fn curves(report: &Report) -> RgbImage {
-    let by_epoch = |name: &str, f: fn(&EpochRecord) -> f64| {
-        Series::new(name, report.history.iter().map(|r| (r.epoch as f64 + 1.0, f(r))).collect())
-    };
-    let losses = vec![by_epoch("train", |r| r.train_loss), by_epoch("validation", |r| r.val_loss)];
+/// A number of each epoch, as points over the epochs.
+pub(crate) fn by_epoch(report: &Report, f: fn(&EpochRecord) -> f64) -> Vec<(f64, f64)> {
+    report.history.iter().map(|r| (r.epoch as f64 + 1.0, f(r))).collect()
+}
+
+/// The number epochs are compared by: its name as a title, and whether it is a share of 1.
+pub(crate) fn headline(report: &Report) -> (&'static str, bool) {
     let (name, _) = report.history[report.best_epoch].headline();
-    let title = if name == "top-1" { "Top-1" } else { name };
-    let best = Panel::new(title, "epoch", vec![by_epoch("validation", |r| r.headline().1)]);
-    let best = if matches!(report.scores, Scored::Numbers(_)) { best } else { best.percent() };
+    (if name == "top-1" { "Top-1" } else { name }, !matches!(report.scores, Scored::Numbers(_)))
+}
+
+fn curves(report: &Report) -> RgbImage {
+    let line = |name: &str, f| Series::new(name, by_epoch(report, f));
+    let losses = vec![line("train", |r| r.train_loss), line("validation", |r| r.val_loss)];
+    let (title, is_share) = headline(report);
+    let best = Panel::new(title, "epoch", vec![line("validation", |r| r.headline().1)]);
+    let best = if is_share { best.percent() } else { best };
     plot::curves(&[Panel::new("Loss", "epoch", losses), best])
 }
 
@@ -69,14 +77,12 @@ fn label_bars(scores: &LabelScores) -> Vec<Bar> {
 }
 
 fn scatters(scores: &NumberScores) -> Vec<Scatter> {
-    let width = scores.names.len();
     let panel = |(i, name): (usize, &String)| {
-        let pairs = scores.truth.iter().zip(&scores.predicted).skip(i).step_by(width);
         let e = &scores.each[i];
         Scatter {
             title: name.clone(),
             note: format!("RMSE {}, R² {:.3}, {} photos", number(e.rmse.0), e.r2.0, scores.pictures),
-            points: pairs.map(|(t, p)| (*t, *p)).collect(),
+            points: scores.pairs(i).collect(),
         }
     };
     scores.names.iter().enumerate().map(panel).collect()

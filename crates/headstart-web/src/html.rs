@@ -1,6 +1,7 @@
 //! What all pages share: a document that works offline, light or dark, on a phone or a desk.
 
 use std::fmt::Display;
+use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// Puts a page around `body`; `title` is plain text.
@@ -81,9 +82,9 @@ pub fn prose(text: &str) -> String {
     html + rest
 }
 
-/// What is left of a path when its folders are gone; other names stay as they are.
-pub fn file_name(path: &str) -> &str {
-    path.rsplit('/').next().unwrap_or(path)
+/// The last name of a path.
+pub fn file_name(path: &Path) -> String {
+    path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned()
 }
 
 /// A share as per cent, `–` for none.

@@ -102,17 +102,17 @@ pub fn scored(
 ) -> Result<Scored> {
     Ok(match photos.truth().task {
         Task::Classify => Scored::Classes(session::score(network, photos, names)?),
-        Task::Multilabel => Scored::Labels(labels_of(&logits(network, photos)?, photos, names, thresholds)),
+        Task::Multilabel => Scored::Labels(labels_of(logits(network, photos)?, photos, names, thresholds)),
         Task::Regress => Scored::Numbers(numbers_of(&logits(network, photos)?, photos, names)),
     })
 }
 
-fn labels_of(logits: &[f32], photos: &Photos, names: &[String], thresholds: Option<&[f64]>) -> LabelScores {
+fn labels_of(logits: Vec<f32>, photos: &Photos, names: &[String], thresholds: Option<&[f64]>) -> LabelScores {
     let (n, width) = (photos.len(), names.len());
     let there: Vec<bool> = photos.truth().rows.iter().map(|v| *v > 0.5).collect();
     let mut named = vec![false; n * width];
     let each = (0..width).map(|label| {
-        let (scores, truth) = (column(logits, width, label), column(&there, width, label));
+        let (scores, truth) = (column(&logits, width, label), column(&there, width, label));
         let chosen = || labels::best_threshold(&scores, &truth).map_or(0.5, logistic);
         let threshold = thresholds.map_or_else(chosen, |t| t[label]);
         for (i, x) in scores.iter().enumerate() {
@@ -135,14 +135,14 @@ fn labels_of(logits: &[f32], photos: &Photos, names: &[String], thresholds: Opti
     let same = named.chunks(width).zip(there.chunks(width)).filter(|(a, b)| a == b).count();
     LabelScores {
         names: names.to_vec(),
-        map: mean_average_precision(logits, &there, width),
+        map: mean_average_precision(&logits, &there, width),
         interval,
-        loss: labels::bce(logits, &there),
+        loss: labels::bce(&logits, &there),
         micro_f1: labels::micro_f1(&counts),
         macro_f1: labels::macro_f1(&counts),
         exact: same as f64 / n as f64,
         each,
-        logits: logits.to_vec(),
+        logits,
         truth: there,
         pictures: n,
     }
@@ -171,6 +171,31 @@ fn numbers_of(outputs: &[f32], photos: &Photos, names: &[String]) -> NumberScore
         predicted,
         truth: truth.rows.to_vec(),
         pictures: photos.len(),
+    }
+}
+
+impl LabelScores {
+    /// Returns how likely the network takes a label to be on a picture.
+    pub fn probability(&self, picture: usize, label: usize) -> f64 {
+        logistic(f64::from(self.logits[picture * self.names.len() + label]))
+    }
+
+    /// Tells whether the network names a label.
+    pub fn is_named(&self, picture: usize, label: usize) -> bool {
+        self.probability(picture, label) >= self.each[label].threshold
+    }
+
+    /// Tells whether a picture truly has a label.
+    pub fn is_there(&self, picture: usize, label: usize) -> bool {
+        self.truth[picture * self.names.len() + label]
+    }
+}
+
+impl NumberScores {
+    /// Returns each picture's true and predicted number of one target.
+    pub fn pairs(&self, target: usize) -> impl Iterator<Item = (f64, f64)> {
+        let pairs = self.truth.iter().copied().zip(self.predicted.iter().copied());
+        pairs.skip(target).step_by(self.names.len())
     }
 }
 

@@ -5,8 +5,8 @@
 
 use super::{bf16, check_len};
 use crate::conv::ConvShape;
-use crate::narrow::{BLOCK, Taps, each_block};
-use crate::simd::{Bounds, mul_add};
+use crate::narrow::{Taps, each_block};
+use crate::simd::{BLOCK, Bounds, mul_add};
 use crate::{Act, Level};
 
 /// Weights of a frozen depthwise layer, `[kh * kw, c]`.

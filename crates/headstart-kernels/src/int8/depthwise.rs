@@ -5,7 +5,8 @@
 use super::requant::{Channels, Finish};
 use super::{Quant, check_len};
 use crate::conv::ConvShape;
-use crate::narrow::{BLOCK, Taps, each_block};
+use crate::narrow::{Taps, each_block};
+use crate::simd::BLOCK;
 use crate::{Act, Level};
 
 /// Weights of a frozen depthwise layer as bytes, `[kh * kw, c]`.

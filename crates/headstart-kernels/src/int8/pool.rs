@@ -2,7 +2,8 @@
 
 use super::{Quant, check_len};
 use crate::Level;
-use crate::pool::{BLOCK, PoolShape, adaptive, each_window};
+use crate::pool::{PoolShape, adaptive, each_window};
+use crate::simd::BLOCK;
 
 /// Takes the largest value of each window, in the format of the input; padding never wins.
 ///

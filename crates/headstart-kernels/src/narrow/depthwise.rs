@@ -2,11 +2,8 @@
 
 use crate::Level;
 use crate::conv::ConvShape;
-use crate::simd::at;
+use crate::simd::{at, blocks};
 use crate::threads::{SharedMut, parallel_for};
-
-/// Channels whose sums stay in registers while the taps pass by.
-pub(crate) const BLOCK: usize = 32;
 
 /// The window of the pixels of one output row.
 pub(crate) struct Taps<'a> {
@@ -35,7 +32,7 @@ impl Taps<'_> {
     }
 }
 
-/// Calls `sum(fma, taps, column, first channel, block of y)` for every block of up to [`BLOCK`] channels of every pixel
+/// Calls `sum(fma, taps, column, first channel, block of y)` for every block of up to [`BLOCK`](crate::simd::BLOCK) channels of every pixel
 /// of `y`, `[n, out_h, out_w, c]`. `sum` must be inlined always.
 pub(crate) fn each_block<T: Send>(
     level: Level,
@@ -54,14 +51,11 @@ pub(crate) fn each_block<T: Send>(
             #[inline(always)]
             |fma| {
                 for (column, y) in y.chunks_exact_mut(c).enumerate() {
-                    for (block, y) in y.chunks_mut(BLOCK).enumerate() {
-                        let from = block * BLOCK;
-                        // The same body twice: a constant length keeps the block in registers.
-                        match y.len() {
-                            BLOCK => sum(fma, &taps, column, from, &mut y[..BLOCK]),
-                            _ => sum(fma, &taps, column, from, y),
-                        }
-                    }
+                    blocks(
+                        y,
+                        #[inline(always)]
+                        |from, y| sum(fma, &taps, column, from, y),
+                    );
                 }
             },
         );

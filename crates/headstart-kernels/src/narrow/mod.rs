@@ -14,7 +14,7 @@ mod depthwise;
 mod pack;
 mod stage;
 
-pub(crate) use depthwise::{BLOCK, Taps, each_block};
+pub(crate) use depthwise::{Taps, each_block};
 pub(crate) use pack::{COLUMNS, pack, panels_len, words};
 
 use crate::conv::ConvShape;

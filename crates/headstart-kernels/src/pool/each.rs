@@ -4,11 +4,8 @@ use std::ops::Range;
 
 use super::shape::{Window, pixels};
 use crate::Level;
-use crate::simd::at;
+use crate::simd::{at, blocks};
 use crate::threads::{SharedMut, parallel_for};
-
-/// Channels whose running results stay in registers while the pixels of a window pass by.
-pub(crate) const BLOCK: usize = 32;
 
 /// The pixels of one image under an output pixel.
 pub(crate) struct Pixels<'a> {
@@ -42,7 +39,7 @@ impl Pixels<'_> {
     }
 }
 
-/// Calls `pool(window, first channel, block of y)` for every block of up to [`BLOCK`] channels of every pixel of `y`,
+/// Calls `pool(window, first channel, block of y)` for every block of up to [`BLOCK`](crate::simd::BLOCK) channels of every pixel of `y`,
 /// `[n, rows, columns, c]`, on maps of `size` rows and columns. `pool` must be inlined always.
 pub(crate) fn each_window<T: Send>(
     level: Level,
@@ -65,13 +62,11 @@ pub(crate) fn each_window<T: Send>(
             |_| {
                 for (y, column) in y.chunks_exact_mut(c).zip(columns) {
                     let pixels = Pixels { row, column, image, size };
-                    for (block, y) in y.chunks_mut(BLOCK).enumerate() {
-                        // The same body twice: a constant length keeps the block in registers.
-                        match y.len() {
-                            BLOCK => pool(&pixels, block * BLOCK, &mut y[..BLOCK]),
-                            _ => pool(&pixels, block * BLOCK, y),
-                        }
-                    }
+                    blocks(
+                        y,
+                        #[inline(always)]
+                        |from, y| pool(&pixels, from, y),
+                    );
                 }
             },
         );

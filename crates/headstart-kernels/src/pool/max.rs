@@ -1,12 +1,12 @@
 //! The largest value of each window.
 
-use super::each::{BLOCK, each_window};
+use super::each::each_window;
 use super::shape::{PoolShape, Window, readers};
-use crate::simd::at;
+use crate::simd::{BLOCK, at, blocks};
 use crate::threads::{SharedMut, parallel_for};
 use crate::{Element, Level};
 
-pub(crate) fn max_forward_at<T: Element>(
+pub(super) fn max_forward_at<T: Element>(
     level: Level,
     shape: &PoolShape,
     x: &[T],
@@ -75,7 +75,7 @@ fn max_row_taps<T: Element>(
     for ((y, taps), column) in y.chunks_exact_mut(c).zip(taps.chunks_exact_mut(c)).zip(columns) {
         for (block, (y, taps)) in y.chunks_mut(BLOCK).zip(taps.chunks_mut(BLOCK)).enumerate() {
             let image = &image[block * BLOCK..];
-            // The same body twice: a constant length keeps the block in registers.
+            // As `blocks`, of two slices at once.
             match y.len() {
                 BLOCK => max_block_taps(image, row, column, w, c, kw, &mut y[..BLOCK], &mut taps[..BLOCK]),
                 _ => max_block_taps(image, row, column, w, c, kw, y, taps),
@@ -147,7 +147,13 @@ pub(super) fn max_backward_at<T: Element>(
             at(
                 level,
                 #[inline(always)]
-                |_| collect_winners(&sources, taps, dy, dx),
+                |_| {
+                    blocks(
+                        dx,
+                        #[inline(always)]
+                        |from, dx| collect_winners(&sources, &taps[from..], &dy[from..], dx),
+                    )
+                },
             );
         }
     });
@@ -155,17 +161,6 @@ pub(super) fn max_backward_at<T: Element>(
 
 #[inline(always)]
 fn collect_winners<T: Element>(sources: &[(usize, u8)], taps: &[u8], dy: &[T], dx: &mut [T]) {
-    for (block, dx) in dx.chunks_mut(BLOCK).enumerate() {
-        let (taps, dy) = (&taps[block * BLOCK..], &dy[block * BLOCK..]);
-        match dx.len() {
-            BLOCK => collect_block(sources, taps, dy, &mut dx[..BLOCK]),
-            _ => collect_block(sources, taps, dy, dx),
-        }
-    }
-}
-
-#[inline(always)]
-fn collect_block<T: Element>(sources: &[(usize, u8)], taps: &[u8], dy: &[T], dx: &mut [T]) {
     let mut sum = [0.0_f32; BLOCK];
     for (from, tap) in sources {
         let (taps, dy) = (&taps[*from..][..dx.len()], &dy[*from..][..dx.len()]);

@@ -1,8 +1,8 @@
 //! The mean of each window.
 
-use super::each::{BLOCK, each_window};
+use super::each::each_window;
 use super::shape::{Map, Window, pixels, readers};
-use crate::simd::at;
+use crate::simd::{BLOCK, at};
 use crate::threads::{SharedMut, parallel_for};
 use crate::{Element, Level};
 

@@ -16,7 +16,7 @@ use shape::Map;
 
 use crate::{Element, Level};
 
-pub(crate) use each::{BLOCK, each_window};
+pub(crate) use each::each_window;
 pub use shape::PoolShape;
 pub(crate) use shape::adaptive;
 

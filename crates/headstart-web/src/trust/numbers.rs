@@ -53,17 +53,15 @@ pub fn answers(scores: &NumberScores) -> Answers {
 }
 
 fn charts(scores: &NumberScores) -> String {
-    let width = scores.names.len();
     let draw = |(i, name): (usize, &String)| {
-        let pairs = scores.truth.iter().zip(&scores.predicted).skip(i).step_by(width);
         svg::scatter(&Scatter {
             title: name.clone(),
             caption: format!("R² {:.3}", scores.each[i].r2.0),
-            points: pairs.map(|(t, p)| (*t, *p)).collect(),
+            points: scores.pairs(i).collect(),
         })
     };
     let charts: String = scores.names.iter().enumerate().take(CHARTS).map(draw).collect();
-    let rest = match width.saturating_sub(CHARTS) {
+    let rest = match scores.names.len().saturating_sub(CHARTS) {
         0 => String::new(),
         n => format!("<p class=\"soft\">{n} more targets are in <code>scatter.png</code>.</p>"),
     };
@@ -104,13 +102,13 @@ fn range(i: Interval) -> String {
 
 /// Distances of one target's predictions from the truth, nearest first.
 fn distances(scores: &NumberScores, target: usize) -> Vec<f64> {
-    let pairs = scores.truth.iter().zip(&scores.predicted).skip(target).step_by(scores.names.len());
-    let mut off: Vec<f64> = pairs.map(|(t, p)| (t - p).abs()).collect();
+    let mut off: Vec<f64> = scores.pairs(target).map(|(t, p)| (t - p).abs()).collect();
     off.sort_by(f64::total_cmp);
     off
 }
 
-/// The smallest of the ascending numbers that at least `share` of them do not exceed; NaN of none.
+/// The smallest of the ascending numbers that at least `share` of them do not exceed; NaN of none. Not interpolated: the
+/// page says that so many are within.
 fn quantile(ascending: &[f64], share: f64) -> f64 {
     let place = (share * ascending.len() as f64).ceil() as usize;
     ascending.get(place.max(1) - 1).copied().unwrap_or(f64::NAN)

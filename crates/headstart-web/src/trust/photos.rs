@@ -5,9 +5,8 @@ use headstart::image::{Key, decode};
 use headstart::metrics::calibration::softmax;
 use headstart::scored::{LabelScores, NumberScores, Scored};
 use headstart::session::Scores;
-use headstart::task::logistic;
 
-use crate::html::escape;
+use crate::html::{escape, file_name};
 use crate::plot::text::number;
 use crate::thumb;
 
@@ -54,7 +53,7 @@ fn figure(evidence: &Evidence, scored: &Scored, shown: &Shown) -> Option<String>
     let file = &evidence.files[shown.picture];
     let whole = decode(file).ok()?;
     let seen = evidence.pipeline.pixels(&whole, Key::default());
-    let place = escape(&file.file_name().map_or_else(String::new, |n| n.to_string_lossy().into_owned()));
+    let place = escape(&file_name(file));
     let Caption { truth, said, remark } = match scored {
         Scored::Classes(scores) => of_class(scores, shown),
         Scored::Labels(scores) => of_labels(scores, shown),
@@ -99,9 +98,8 @@ fn of_class(scores: &Scores, shown: &Shown) -> Caption {
 
 fn of_labels(scores: &LabelScores, shown: &Shown) -> Caption {
     let width = scores.names.len();
-    let at = |i: usize| shown.picture * width + i;
-    let sure = |i: usize| logistic(f64::from(scores.logits[at(i)]));
-    let (named, there) = (|i: usize| sure(i) >= scores.each[i].threshold, |i: usize| scores.truth[at(i)]);
+    let named = |label: usize| scores.is_named(shown.picture, label);
+    let there = |label: usize| scores.is_there(shown.picture, label);
     let list = |keep: &dyn Fn(usize) -> bool| {
         let names = (0..width).filter(|i| keep(*i)).map(|i| format!("<b>{}</b>", escape(&scores.names[i])));
         names.collect::<Vec<_>>().join(", ")
@@ -123,7 +121,7 @@ fn of_labels(scores: &LabelScores, shown: &Shown) -> Caption {
         remark: format!(
             "{}: {:.1} % sure; loss {:.2}",
             escape(&scores.names[shown.output]),
-            100.0 * sure(shown.output),
+            100.0 * scores.probability(shown.picture, shown.output),
             shown.loss
         ),
     }

@@ -1,9 +1,8 @@
 //! What the classifier was made of: epochs, data, frozen tensors, recipe, machine.
 
-use headstart::scored::Scored;
 use headstart::session::Report;
-use headstart::train::observer::EpochRecord;
 
+use crate::charts::{by_epoch, headline};
 use crate::findings;
 use crate::html::{details, escape, list, prose, table, today};
 use crate::plot::axis::Scale;
@@ -12,11 +11,7 @@ use crate::svg::{self, Chart, Line};
 
 /// Loss and the number epochs are compared by, and the table of epochs.
 pub fn curves(report: &Report) -> String {
-    type Value = fn(&EpochRecord) -> f64;
-    let by_epoch = |name: &str, f: Value| {
-        let points = report.history.iter().map(|r| (r.epoch as f64 + 1.0, f(r))).collect();
-        Line { name: name.into(), points }
-    };
+    let line = |name: &str, f| Line { name: name.into(), points: by_epoch(report, f) };
     let draw = |title: &str, y: Scale, lines: Vec<Line>| {
         let (x_ticks, x_label) = (report.history.len().saturating_sub(1).clamp(1, 8), "epoch".to_string());
         svg::chart(&Chart {
@@ -29,11 +24,10 @@ pub fn curves(report: &Report) -> String {
             marks: vec![],
         })
     };
-    let loss = vec![by_epoch("training", |r| r.train_loss), by_epoch("validation", |r| r.val_loss)];
-    let best = vec![by_epoch("validation", |r| r.headline().1)];
+    let loss = vec![line("training", |r| r.train_loss), line("validation", |r| r.val_loss)];
+    let best = vec![line("validation", |r| r.headline().1)];
+    let (title, is_share) = headline(report);
     let name = report.history[report.best_epoch].headline().0;
-    let title = format!("{} on validation photos", if name == "top-1" { "Top-1" } else { name });
-    let is_share = !matches!(report.scores, Scored::Numbers(_));
     let rows: Vec<Vec<String>> = (report.history.iter().enumerate())
         .map(|(i, r)| {
             let mark = if i == report.best_epoch { " ★" } else { "" };
@@ -53,7 +47,11 @@ pub fn curves(report: &Report) -> String {
     format!(
         "<div class=\"charts\">{}{}</div>\n{}",
         draw("Loss", Scale::Linear, loss),
-        draw(&title, if is_share { Scale::Percent } else { Scale::Linear }, best),
+        draw(
+            &format!("{title} on validation photos"),
+            if is_share { Scale::Percent } else { Scale::Linear },
+            best
+        ),
         details("Epoch by epoch", &table(&header, &[false, false, true, true, true, true, true], &rows)),
     )
 }

@@ -82,6 +82,13 @@ pub struct Priced {
     pub seconds: f64,
 }
 
+impl Measured {
+    /// Places a data set.
+    pub(super) fn quadrant(&self, shape: &Shape) -> Quadrant {
+        Quadrant::of(shape.train, self.similarity, self.source_tells)
+    }
+}
+
 /// What a choice is expected to give.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Outlook {
@@ -120,7 +127,7 @@ const EQUAL: f64 = 0.01;
 
 /// Chooses: the simplest recipe that is as good as the best.
 pub fn decide(shape: &Shape, measured: &Measured, care: Care, priced: &[Priced]) -> Decision {
-    let quadrant = Quadrant::of(shape.train, measured.similarity, measured.source_tells);
+    let quadrant = measured.quadrant(shape);
     let mut outlooks: Vec<Outlook> =
         priced.iter().map(|p| outlook(*p, shape, measured, quadrant, care)).collect();
     let best = outlooks.iter().map(|o| o.top1).fold(0.0, f64::max);

@@ -22,7 +22,7 @@ use crate::sources::Backbone;
 use crate::train::Recipe;
 use crate::train::observer::Observer;
 use cost::Timer;
-use decide::{Choice, Decision, Priced, Quadrant};
+use decide::{Choice, Decision, Priced};
 use measure::{Measured, Shape};
 use plan::Care;
 
@@ -77,11 +77,7 @@ pub fn advise(
     let shape = Shape::of(data, unlabeled);
     let seen = measure::measure(data, backbone, settings, observer)?;
     let (network, timer) = (&seen.network, Timer::new(data, backbone, &seen, settings.brief)?);
-    let care = Care::of(
-        network,
-        &shape,
-        Quadrant::of(shape.train, seen.measured.similarity, seen.measured.source_tells),
-    );
+    let care = Care::of(network, &shape, seen.measured.quadrant(&shape));
     let mut priced = Vec::new();
     let semi = (unlabeled > 0).then_some(Choice::Semi);
     let choices = [Choice::Head, Choice::LastStages, Choice::Finetune].into_iter().chain(semi);

@@ -5,7 +5,6 @@ use crate::metrics::calibration::softmax;
 use crate::metrics::labels::bce;
 use crate::scored::{LabelScores, NumberScores, Scored};
 use crate::session::Scores;
-use crate::task::logistic;
 
 /// Pictures worth showing.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -74,8 +73,7 @@ fn of_classes(s: &Scores) -> Judged {
 fn of_labels(s: &LabelScores) -> Judged {
     let width = s.names.len();
     let judge = |(picture, (row, there)): (usize, (&[f32], &[bool]))| {
-        let named = |i: usize| logistic(f64::from(row[i])) >= s.each[i].threshold;
-        let right = (0..width).all(|i| named(i) == there[i]);
+        let right = (0..width).all(|i| s.is_named(picture, i) == there[i]);
         let weight = |i: &usize| match right {
             true => f64::from(row[*i]),
             false => bce(&row[*i..=*i], &there[*i..=*i]),
