@@ -10,6 +10,9 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
+#[global_allocator]
+static ALLOCATOR: headstart::CacheLines = headstart::CacheLines;
+
 fn main() -> ExitCode {
     headstart::prepare_process();
     let args = args::Args::parse();

@@ -63,15 +63,15 @@ fn layers() -> Vec<(String, u32, ConvShape)> {
     add(0, conv(14, [1024, 256], 1, 1));
     add(0, conv(7, [512, 2048], 1, 1));
     add(0, conv(7, [2048, 512], 1, 1));
-    for (name, m, k, n) in [
-        ("linear head", 16, 512, 1000),
-        ("linear ViT-S proj", 3152, 384, 384),
-        ("linear ViT-S fc1", 3152, 384, 1536),
-        ("linear ViT-S fc2", 3152, 1536, 384),
-        ("linear ViT-B fc1", 3152, 768, 3072),
-        ("linear ViT-B fc2", 3152, 3072, 768),
+    for (name, rows, k, n) in [
+        ("linear head", 1, 512, 1000),
+        ("linear ViT-S proj", 197, 384, 384),
+        ("linear ViT-S fc1", 197, 384, 1536),
+        ("linear ViT-S fc2", 197, 1536, 384),
+        ("linear ViT-B fc1", 197, 768, 3072),
+        ("linear ViT-B fc2", 197, 3072, 768),
     ] {
-        layers.push((name.into(), 0, gemm::linear(m, n, k)));
+        layers.push((name.into(), 0, gemm::linear_of([16, rows], n, k)));
     }
     layers
 }

@@ -9,6 +9,7 @@
 #![allow(clippy::needless_range_loop)]
 
 pub mod act;
+mod alloc;
 pub mod attention;
 pub mod conv;
 pub mod curve;
@@ -35,6 +36,7 @@ mod scratch;
 mod simd;
 pub mod threads;
 
+pub use alloc::CacheLines;
 pub use conv::Act;
 pub use curve::Curve;
 pub use element::Element;

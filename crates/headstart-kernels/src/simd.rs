@@ -32,6 +32,32 @@ pub(crate) fn at<R>(level: Level, body: impl FnOnce(bool) -> R) -> R {
     body(false)
 }
 
+/// Asks for the cache line at `to`, which is about to be written; the pointer may lead anywhere.
+#[inline(always)]
+pub(crate) fn fetch_to_write(to: *const f32) {
+    #[cfg(target_arch = "x86_64")]
+    {
+        use std::arch::x86_64::{_MM_HINT_ET0, _mm_prefetch};
+        // SAFETY: a hint, which never faults.
+        unsafe { _mm_prefetch::<_MM_HINT_ET0>(to.cast()) };
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = to;
+}
+
+/// Asks for the cache line at `from`, which will be read soon; the pointer may lead anywhere.
+#[inline(always)]
+pub(crate) fn fetch(from: *const f32) {
+    #[cfg(target_arch = "x86_64")]
+    {
+        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        // SAFETY: a hint, which never faults.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(from.cast()) };
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = from;
+}
+
 /// Computes `a * b + c`, fused where that is one instruction (elsewhere it is a library call).
 #[inline(always)]
 pub(crate) fn mul_add(fma: bool, a: f32, b: f32, c: f32) -> f32 {

@@ -35,6 +35,7 @@ pub mod transfer;
 pub mod weights;
 
 pub use error::{Error, Result};
+pub use fast::CacheLines;
 
 /// Compiles the code of the page.
 #[cfg(doctest)]

@@ -1,10 +1,11 @@
-//! Which layers Winograd computes, and where its weights come from: packed once, or at each use.
+//! Which layers Winograd and Strassen compute, and where their weights come from: packed once, or at each use.
 
 use std::sync::OnceLock;
 
 use super::direct::Finish;
 use super::micro::Blocking;
 use super::pack::{self, Source};
+use super::strassen::{self, Gradient, Product};
 use super::transform::Stored;
 use super::winograd::{self, Layer, Weights};
 use super::{Act, ConvShape, PackedConv, pack_forward};
@@ -14,7 +15,7 @@ use crate::{End, Level};
 /// How dense layers are computed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Algorithm {
-    /// Winograd where it pays, else direct.
+    /// Winograd or Strassen where they pay, else direct.
     Best,
     /// Always plain sums, which are more accurate: `HEADSTART_CONV=direct`.
     Direct,
@@ -49,6 +50,26 @@ impl Algorithm {
             origin: [s.pad[0] as isize - 2, s.pad[2] as isize - 2],
         };
         (self.may_transform(s) && layer.pays()).then_some(layer)
+    }
+
+    /// The layer as a product that Strassen computes if its rows make pairs: packed weights lie in pairs for it.
+    pub(super) fn product(self, level: Level, s: &ConvShape) -> Option<Product> {
+        Product::of(level, s).filter(|_| self == Algorithm::Best)
+    }
+
+    /// The same with weights that are packed for this one use, which takes so many rows.
+    pub(super) fn product_once(self, level: Level, s: &ConvShape) -> Option<Product> {
+        self.product(level, s).filter(Product::pays_once)
+    }
+
+    /// The same for the gradient of its input.
+    pub(super) fn product_back(self, level: Level, s: &ConvShape) -> Option<Product> {
+        Product::back(level, s).filter(|p| self == Algorithm::Best && p.pays_once())
+    }
+
+    /// The same for the gradient of its weights.
+    pub(super) fn gradient(self, level: Level, s: &ConvShape) -> Option<Gradient> {
+        Gradient::of(level, s).filter(|_| self == Algorithm::Best)
     }
 
     fn may_transform(self, s: &ConvShape) -> bool {
@@ -121,6 +142,29 @@ fn with_panels<T: Stored>(
     scratch::with(winograd::u_len(level, c_in, c_out), |u| {
         winograd::transform_weight(level, c_in, c_out, panels, u);
         winograd::run(level, layer, x, Weights::Transformed(u), finish, y);
+    });
+}
+
+/// Where the weights of a linear layer `[outputs, inputs]` lie for its forward pass.
+pub(super) fn weights_of<'a>(product: &Product, w: &'a [f32]) -> Source<'a> {
+    Source { w, from: 0, col: product.depth, depth: 1, taps: &[0] }
+}
+
+/// Computes a linear layer with weights `w`, with [`Algorithm::product_once`].
+pub(super) fn product(level: Level, p: &Product, x: &[f32], w: &[f32], finish: Finish, y: &mut [f32]) {
+    packed_once(level, p, x, &weights_of(p, w), finish, y);
+}
+
+/// Computes the gradient of a layer's input, with [`Algorithm::product_back`].
+pub(super) fn product_back(level: Level, back: &Product, dy: &[f32], w: &[f32], dx: &mut [f32]) {
+    let weights = Source { w, from: 0, col: 1, depth: back.cols, taps: &[0] };
+    packed_once(level, back, dy, &weights, Finish { bias: None, residual: None, end: Act::None.into() }, dx);
+}
+
+fn packed_once(level: Level, p: &Product, x: &[f32], weights: &Source, finish: Finish, y: &mut [f32]) {
+    scratch::with(p.packed_len(), |packed| {
+        strassen::pack(level, p, weights, packed);
+        strassen::run(level, p, x, packed, finish, y);
     });
 }
 

@@ -13,7 +13,7 @@
 use std::ops::Range;
 
 use super::micro::{self, Blocking, Tile};
-use super::pack::copy_short;
+use super::pack::{Panels, copy_short};
 use crate::threads::parallel_for;
 use crate::{End, Level, scratch};
 
@@ -64,7 +64,7 @@ const MAX_MR: usize = 16;
 const MIN_TASKS: usize = 8;
 
 /// Computes the grid into `y`; other elements of `y` are left alone. `panels` has those of each group in turn.
-pub(super) fn run(level: Level, g: &Grid, x: &[f32], panels: &[f32], finish: Finish, y: &mut [f32]) {
+pub(super) fn run(level: Level, g: &Grid, x: &[f32], panels: Panels, finish: Finish, y: &mut [f32]) {
     let blocking = Blocking::of(level);
     let [images, rows, columns] = g.size;
     let [in_h, in_w, in_c] = g.input;
@@ -130,7 +130,8 @@ pub(super) fn run(level: Level, g: &Grid, x: &[f32], panels: &[f32], finish: Fin
                         for p in task_panels.clone() {
                             let (of_group, p) = (p / group_count, p % group_count);
                             let cols = blocking.nr.min(g.cols - p * blocking.nr);
-                            let panel = &panels[of_group * group_panels + p * blocking.nr * k..];
+                            let panel =
+                                panels.panel(of_group * group_panels + p * blocking.nr * k, blocking.nr * k);
                             let from = of_group * g.cols + p * blocking.nr;
                             for (i, tile) in group_tiles.clone().enumerate() {
                                 let table = &tables[i * table_len..][..table_len];

@@ -2,7 +2,7 @@
 
 use super::direct::{self, Finish, Grid};
 use super::micro::Blocking;
-use super::pack::{self, Source};
+use super::pack::{self, Panels, Source};
 use super::{Act, ConvShape};
 use crate::Level;
 use crate::scratch;
@@ -29,7 +29,7 @@ pub(super) fn forward_panels(
     level: Level,
     s: &ConvShape,
     x: &[f32],
-    panels: &[f32],
+    panels: Panels,
     finish: Finish,
     y: &mut [f32],
 ) {
@@ -95,7 +95,7 @@ pub(super) fn backward_phases(level: Level, s: &ConvShape, dy: &[f32], w: &[f32]
                 let source = Source { w, from, col: k, depth: s.group_in() * k, taps: &places };
                 pack::pack(level, &source, s.group_in(), s.group_out(), &mut panels[group * len..][..len]);
             }
-            direct::run(level, &grid, dy, panels, finish, dx);
+            direct::run(level, &grid, dy, Panels::Plain(panels), finish, dx);
         });
     }
 }

@@ -1,6 +1,6 @@
 //! What the drivers ask of a micro-kernel, and the choice of one by instruction set.
 //!
-//! Two micro-kernels make every dense layer. `Tile` sums over taps and channels with the
+//! Three micro-kernels make every dense layer. `Tile` sums over taps and channels with the
 //! accumulators of a few output pixels in registers (forward, backward-data, linear). `Outer` sums
 //! over pixels with the accumulators of a few weights in registers (backward-weight).
 
@@ -25,6 +25,32 @@ pub(super) struct Tile {
     /// Offset in `y` of each pixel's first channel of this panel.
     pub at: *const usize,
     pub cols: usize,
+    pub act: Act,
+}
+
+/// A sum over a depth for up to `mr` rows by a full panel, with what it has to do with other sums of its size, which lie as
+/// `[mr][nr]`.
+pub(super) struct Linked {
+    /// Value `k` of row `r` is at `r * a_row + k * a_step`.
+    pub a: *const f32,
+    pub a_row: usize,
+    pub a_step: usize,
+    /// `[depth][nr]`
+    pub panel: *const f32,
+    pub depth: usize,
+    /// Where the sum is kept, or null, and what is added to it there, or null.
+    pub keep: *mut f32,
+    pub plus: *const f32,
+    /// What is added to the sum on its way to `y`, and the first rows that go there: all others are only kept.
+    pub also: *const f32,
+    pub written: usize,
+    /// For a panel, or null.
+    pub bias: *const f32,
+    /// Added before `act` at the offsets of the output, or null.
+    pub residual: *const f32,
+    pub y: *mut f32,
+    /// Offset in `y` of each row's first column.
+    pub at: *const usize,
     pub act: Act,
 }
 
@@ -100,6 +126,22 @@ pub(super) unsafe fn tile(level: Level, m: usize, tile: &Tile) {
         // SAFETY: the caller's promise.
         Level::Avx2 => unsafe { super::avx2::tile(m, tile) },
         _ => unreachable!("the scalar level has no micro-kernel, {m} rows, {} columns", tile.cols),
+    }
+}
+
+/// Computes a linked sum of `m` rows.
+///
+/// # Safety
+/// `level` is supported, `1 <= m <= mr`, and all pointers of `linked` are valid as described there, `also` if any row is written.
+pub(super) unsafe fn linked(level: Level, m: usize, linked: &Linked) {
+    match level {
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: the caller's promise.
+        Level::Avx512 => unsafe { super::avx512::linked(m, linked) },
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: the caller's promise.
+        Level::Avx2 => unsafe { super::avx2::linked(m, linked) },
+        _ => unreachable!("the scalar level has no micro-kernel, {m} rows, {} deep", linked.depth),
     }
 }
 

@@ -5,6 +5,7 @@
 //! winograd.rs the same for 3x3 layers of stride 1 with 32 or more channels, in a third of the products;
 //!             transform/ holds its transforms, choose.rs says for which layers; `HEADSTART_CONV=direct`
 //!             switches it off
+//! strassen.rs products of large matrices with seven multiplications for eight; the switch is the same
 //! weight.rs   backward-weight: sums over pixels; winograd_weight.rs for Winograd's layers
 //! pack.rs     weights into the order the micro-kernels read
 //! micro.rs    the two micro-kernels' interface; avx512.rs and avx2.rs hold them
@@ -25,6 +26,7 @@ mod micro;
 mod pack;
 mod scalar;
 mod shape;
+mod strassen;
 #[cfg(test)]
 pub(crate) mod tests;
 mod transform;
@@ -37,6 +39,8 @@ use choose::Algorithm;
 use direct::Finish;
 use grids::{backward_phases, forward_panels, forward_panels_len, pack_forward};
 use groups::with_joined;
+use pack::Panels;
+use strassen::Product;
 use winograd::Layer;
 
 use std::sync::OnceLock;
@@ -65,6 +69,8 @@ pub struct PackedConv {
     layer: ConvShape,
     /// `OIHW` at the scalar level, else panels.
     weight: Aligned,
+    /// Whether the panels are in pairs.
+    paired: bool,
     /// The weights as Winograd wants them, made at the first map for which it pays.
     transformed: OnceLock<Aligned>,
     bias: Option<Vec<f32>>,
@@ -85,10 +91,15 @@ impl PackedConv {
         if let Some(bias) = bias {
             check_len("bias", bias.len(), layer.c_out);
         }
+        let product = Algorithm::current().product(level, &layer);
         let packed = if level == Level::Scalar {
             let mut copy = Aligned::zeroed(weight.len());
             copy.as_mut_slice().copy_from_slice(weight);
             copy
+        } else if let Some(product) = &product {
+            let mut pairs = Aligned::zeroed(product.packed_len());
+            strassen::pack(level, product, &choose::weights_of(product, weight), pairs.as_mut_slice());
+            pairs
         } else {
             with_joined(level, &layer, weight, |layer, weight| {
                 let mut panels = Aligned::zeroed(forward_panels_len(level, layer));
@@ -96,7 +107,8 @@ impl PackedConv {
                 panels
             })
         };
-        Self { level, layer, weight: packed, transformed: OnceLock::new(), bias: bias.map(<[f32]>::to_vec) }
+        let (paired, bias) = (product.is_some(), bias.map(<[f32]>::to_vec));
+        Self { level, layer, weight: packed, paired, transformed: OnceLock::new(), bias }
     }
 }
 
@@ -140,9 +152,13 @@ fn forward_packed_by(
         scalar::forward(shape, x, panels, finish.bias, finish.residual, finish.end.act(), y);
         return finish.end.finish(level, y);
     }
-    match algorithm.winograd(shape) {
-        Some(layer) => choose::packed(&layer, x, packed, finish, y),
-        None => {
+    if let Some(layer) = algorithm.winograd(shape) {
+        return choose::packed(&layer, x, packed, finish, y);
+    }
+    let panels = if packed.paired { Panels::Paired(panels) } else { Panels::Plain(panels) };
+    match (algorithm.product(level, shape).filter(Product::has_pairs), panels) {
+        (Some(product), Panels::Paired(parts)) => strassen::run(level, &product, x, parts, finish, y),
+        _ => {
             let joined = groups::join(level, shape);
             forward_panels(level, joined.as_ref().unwrap_or(shape), x, panels, finish, y);
         }
@@ -194,10 +210,13 @@ fn forward_at(
     if let Some(layer) = algorithm.winograd(shape) {
         return choose::forward(level, &layer, shape, x, w, finish, y);
     }
+    if let Some(product) = algorithm.product_once(level, shape) {
+        return choose::product(level, &product, x, w, finish, y);
+    }
     with_joined(level, shape, w, |shape, w| {
         scratch::with(forward_panels_len(level, shape), |panels| {
             pack_forward(level, shape, w, panels);
-            forward_panels(level, shape, x, panels, finish, y);
+            forward_panels(level, shape, x, Panels::Plain(panels), finish, y);
         });
     });
 }
@@ -229,10 +248,13 @@ fn backward_data_at(
     if level == Level::Scalar {
         return scalar::backward_data(shape, dy, w, dx);
     }
-    match algorithm.winograd_back(shape) {
-        Some(layer) => choose::backward_data(level, &layer, shape, dy, w, dx),
-        None => with_joined(level, shape, w, |shape, w| backward_phases(level, shape, dy, w, dx)),
+    if let Some(layer) = algorithm.winograd_back(shape) {
+        return choose::backward_data(level, &layer, shape, dy, w, dx);
     }
+    if let Some(product) = algorithm.product_back(level, shape) {
+        return choose::product_back(level, &product, dy, w, dx);
+    }
+    with_joined(level, shape, w, |shape, w| backward_phases(level, shape, dy, w, dx));
 }
 
 /// Computes the gradient of the weight, `dw` in `OIHW`.
@@ -264,6 +286,9 @@ fn backward_weight_by(
     }
     if let Some(layer) = algorithm.winograd(shape).filter(Layer::pays_for_weights) {
         return winograd_weight::run(level, &layer, shape, x, dy, dw);
+    }
+    if let Some(gradient) = algorithm.gradient(level, shape) {
+        return gradient.run(level, x, dy, dw);
     }
     let each_group = |shape: &ConvShape, dw: &mut [f32]| {
         (0..shape.groups).for_each(|group| weight::run(level, shape, group, x, dy, dw));

@@ -3,8 +3,36 @@
 //! Columns are what a tile produces side by side: output channels forward, input channels backward.
 
 use super::micro::Blocking;
+use super::strassen;
 use crate::Level;
 use crate::threads::{SharedMut, parallel_for};
+
+/// Packed weights, as a pass takes them.
+#[derive(Clone, Copy)]
+pub(super) enum Panels<'a> {
+    /// One panel after the other.
+    Plain(&'a [f32]),
+    /// In pairs, with their sums between them: see `strassen.rs`.
+    Paired(&'a [f32]),
+}
+
+impl<'a> Panels<'a> {
+    /// Floats of the panels, without sums.
+    pub(super) fn len(self) -> usize {
+        match self {
+            Self::Plain(panels) => panels.len(),
+            Self::Paired(packed) => packed.len() / 2,
+        }
+    }
+
+    /// Returns the panel that begins after `from` floats of panels; in pairs, all are of `len` floats.
+    pub(super) fn panel(self, from: usize, len: usize) -> &'a [f32] {
+        match self {
+            Self::Plain(panels) => &panels[from..],
+            Self::Paired(packed) => strassen::panel(packed, from / len, len),
+        }
+    }
+}
 
 /// Where a weight lies: column `c`, depth `d`, tap `t` at `from + c * col + d * depth + taps[t]`.
 pub(super) struct Source<'a> {
@@ -53,6 +81,12 @@ pub(super) fn pack(level: Level, source: &Source, cols: usize, depth: usize, pan
         let panel = unsafe { panels.part(from * k, width * k) };
         pack_panel(source, source.from + from * source.col, cols, depth, width, panel);
     });
+}
+
+/// Packs the full panel whose first weight is at `from`.
+pub(super) fn pack_full(source: &Source, from: usize, depth: usize, nr: usize, panel: &mut [f32]) {
+    assert_eq!(panel.len(), depth * source.taps.len() * nr, "a panel of {nr} columns of {depth}");
+    pack_panel(source, from, nr, depth, nr, panel);
 }
 
 fn pack_panel(s: &Source, from: usize, cols: usize, depth: usize, width: usize, panel: &mut [f32]) {

@@ -64,6 +64,11 @@ impl ConvShape {
         self.groups > 1 && self.groups == self.c_in && self.c_in == self.c_out
     }
 
+    /// Tells whether each output pixel is made of the input pixel in its place.
+    pub(crate) fn is_pixelwise(&self) -> bool {
+        [self.kh, self.kw] == [1, 1] && self.stride == [1, 1] && self.pad == [0; 4]
+    }
+
     pub(crate) fn check(&self) {
         assert!(self.groups > 0, "a convolution has at least one group");
         assert!(

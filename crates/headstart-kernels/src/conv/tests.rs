@@ -197,6 +197,85 @@ fn winograd_matches_the_oracle() {
     assert!(weights > 5, "too few shapes whose weight gradients Winograd takes");
 }
 
+/// Products that Strassen takes: pairs of rows, an odd row, one row, several tiles of pairs, a short last tile.
+fn product_shapes() -> [ConvShape; 6] {
+    let one = |n, hw, c| shape(n, hw, c, [1, 1], [1, 1], [0; 4]);
+    [
+        one(3, [5, 7], [256, 192]),
+        one(600, [1, 2], [288, 256]),
+        one(6, [14, 14], [512, 256]),
+        one(3, [1, 301], [256, 330]),
+        one(4, [1, 301], [256, 320]),
+        one(5, [1, 1], [320, 192]),
+    ]
+}
+
+#[test]
+fn strassen_matches_the_direct_products() {
+    let mut taken = vec![0; 4];
+    for s in product_shapes() {
+        let (x, w, b) = (noise(s.x_len(), 1), noise(s.w_len(), 2), noise(s.c_out, 3));
+        let (r, dy) = (noise(s.y_len(), 4), noise(s.y_len(), 5));
+        for level in vector_levels() {
+            let mut expected_dx = vec![0.0; s.x_len()];
+            backward_data_at(level, Algorithm::Direct, &s, &dy, &w, &mut expected_dx);
+            let mut expected = vec![0.0; s.y_len()];
+            forward_at(level, Algorithm::Direct, &s, &x, &w, Some(&b), Act::Relu, &mut expected);
+            let mut y = vec![f32::NAN; s.y_len()];
+            forward_at(level, Algorithm::Best, &s, &x, &w, Some(&b), Act::Relu, &mut y);
+            assert_close(&y, &expected, 1e-5, &format!("{level} forward {s:?}"));
+            let once = Algorithm::Best.product_once(level, &s).is_some();
+            assert_eq!(y != expected, once, "{level} forward {s:?}");
+            let pairs = Algorithm::Best.product(level, &s).is_some_and(|p| p.has_pairs());
+            for end in [Act::Relu.into(), Curve::Gelu.into()] {
+                let finish = Finish { bias: Some(&b), residual: Some(&r), end };
+                let packed = PackedConv::new_at(level, &s, &w, Some(&b));
+                // From panels in pairs, too.
+                forward_packed_by(Algorithm::Direct, &s, &x, &packed, finish, &mut expected);
+                y.fill(f32::NAN);
+                forward_packed_by(Algorithm::Best, &s, &x, &packed, finish, &mut y);
+                assert_close(&y, &expected, 1e-5, &format!("{level} packed {end:?} {s:?}"));
+                assert_eq!(y != expected, pairs, "{level} packed {end:?} {s:?}");
+            }
+            let mut dx = vec![f32::NAN; s.x_len()];
+            backward_data_at(level, Algorithm::Best, &s, &dy, &w, &mut dx);
+            assert_close(&dx, &expected_dx, 1e-5, &format!("{level} backward {s:?}"));
+            let back = Algorithm::Best.product_back(level, &s).is_some();
+            assert_eq!(dx != expected_dx, back, "{level} backward {s:?}");
+
+            let (mut dw, mut expected_dw) = (vec![f32::NAN; s.w_len()], vec![0.0; s.w_len()]);
+            backward_weight_by(level, Algorithm::Direct, &s, &x, &dy, &mut expected_dw);
+            backward_weight_by(level, Algorithm::Best, &s, &x, &dy, &mut dw);
+            assert_close(&dw, &expected_dw, 1e-5, &format!("{level} weights {s:?}"));
+            let gradient = Algorithm::Best.gradient(level, &s).is_some();
+            assert_eq!(dw != expected_dw, gradient, "{level} weights {s:?}");
+            taken =
+                taken.iter().zip([once, pairs, back, gradient]).map(|(n, t)| n + usize::from(t)).collect();
+        }
+    }
+    let levels = vector_levels().count();
+    assert!(taken.iter().all(|n| *n >= 2 * levels), "too few shapes that Strassen takes: {taken:?}");
+}
+
+#[test]
+fn an_image_does_not_depend_on_its_neighbours() {
+    let s = product_shapes()[0];
+    let (mut x, w) = (noise(s.x_len(), 1), noise(s.w_len(), 2));
+    let one = ConvShape { n: 1, ..s };
+    for level in vector_levels() {
+        let packed = PackedConv::new_at(level, &s, &w, None);
+        let finish = Finish { bias: None, residual: None, end: Act::None.into() };
+        let mut alone = vec![0.0; one.y_len()];
+        forward_packed_by(Algorithm::Best, &one, &x[..one.x_len()], &packed, finish, &mut alone);
+        x[one.x_len() + 3] = f32::NAN;
+        let mut y = vec![0.0; s.y_len()];
+        forward_packed_by(Algorithm::Best, &s, &x, &packed, finish, &mut y);
+        assert_eq!(y[..one.y_len()], alone, "{level}");
+        assert!(y[one.y_len()..][..s.c_out].iter().all(|v| v.is_nan()), "{level}");
+        assert!(y[2 * one.y_len()..].iter().all(|v| v.is_finite()), "{level}");
+    }
+}
+
 #[test]
 fn not_a_number_and_infinity_reach_the_same_outputs() {
     let s = shape(1, [6, 7], [20, 35], [3, 3], [1, 1], [1; 4]);
@@ -219,19 +298,24 @@ fn not_a_number_and_infinity_reach_the_same_outputs() {
 
 #[test]
 fn alone_and_shared_give_the_same_bits() {
-    let s = shape(2, [15, 14], [48, 64], [3, 3], [1, 1], [1; 4]);
+    for s in [shape(2, [15, 14], [48, 64], [3, 3], [1, 1], [1; 4]), product_shapes()[2]] {
+        the_same_bits(&s);
+    }
+}
+
+fn the_same_bits(s: &ConvShape) {
     let (x, w, dy) = (noise(s.x_len(), 1), noise(s.w_len(), 2), noise(s.y_len(), 3));
     for level in vector_levels() {
         let all = || {
             let mut results = Vec::new();
             for algorithm in [Algorithm::Direct, Algorithm::Best] {
                 let (mut y, mut dx) = (vec![0.0; s.y_len()], vec![0.0; s.x_len()]);
-                forward_at(level, algorithm, &s, &x, &w, None, Act::None, &mut y);
-                backward_data_at(level, algorithm, &s, &dy, &w, &mut dx);
+                forward_at(level, algorithm, s, &x, &w, None, Act::None, &mut y);
+                backward_data_at(level, algorithm, s, &dy, &w, &mut dx);
                 results.extend([y, dx]);
             }
             let mut dw = vec![0.0; s.w_len()];
-            backward_weight_at(level, &s, &x, &dy, &mut dw);
+            backward_weight_at(level, s, &x, &dy, &mut dw);
             results.push(dw);
             results
         };

@@ -39,8 +39,11 @@ pub(super) fn run(level: Level, shape: &ConvShape, group: usize, x: &[f32], dy: 
 
 /// A 1x1 layer as one over maps of a pixel each, where that is the same: its chunks may then end anywhere.
 fn by_pixel(shape: &ConvShape) -> ConvShape {
-    let pixelwise = shape.kh * shape.kw == 1 && shape.stride == [1, 1] && shape.pad == [0; 4];
-    if pixelwise { ConvShape { n: shape.n * shape.h * shape.w, h: 1, w: 1, ..*shape } } else { *shape }
+    if shape.is_pixelwise() {
+        ConvShape { n: shape.n * shape.h * shape.w, h: 1, w: 1, ..*shape }
+    } else {
+        *shape
+    }
 }
 
 /// Offset in `x` of the group's channels at a padded position, if inside.

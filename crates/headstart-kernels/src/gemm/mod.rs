@@ -6,41 +6,38 @@
 use crate::Level;
 use crate::conv::{self, Act, ConvShape};
 
-/// Computes `y[m, n] = act(a[m, k] · b_t[n, k]ᵀ + bias[n])`.
+/// Computes `y[m, n] = act(a[m, k] · b_t[n, k]ᵀ + bias[n])` for the layer of [`linear`] or [`linear_of`].
 ///
 /// Panics if a length does not fit.
-#[allow(clippy::too_many_arguments)]
-pub fn gemm(
-    m: usize,
-    n: usize,
-    k: usize,
-    a: &[f32],
-    b_t: &[f32],
-    bias: Option<&[f32]>,
-    act: Act,
-    y: &mut [f32],
-) {
-    conv::forward_act(Level::current(), &linear(m, n, k), a, b_t, bias, act, y);
+pub fn gemm(layer: &ConvShape, a: &[f32], b_t: &[f32], bias: Option<&[f32]>, act: Act, y: &mut [f32]) {
+    conv::forward_act(Level::current(), layer, a, b_t, bias, act, y);
 }
 
 /// Computes the gradient of the input of a linear layer, `dx[m, k] = dy[m, n] · w[n, k]`.
 ///
 /// Panics if a length does not fit.
-pub fn gemm_backward_data(m: usize, n: usize, k: usize, dy: &[f32], w: &[f32], dx: &mut [f32]) {
-    conv::backward_data(&linear(m, n, k), dy, w, dx);
+pub fn gemm_backward_data(layer: &ConvShape, dy: &[f32], w: &[f32], dx: &mut [f32]) {
+    conv::backward_data(layer, dy, w, dx);
 }
 
 /// Computes the gradient of the weight of a linear layer, `dw[n, k] = dy[m, n]ᵀ · x[m, k]`.
 ///
 /// Panics if a length does not fit.
-pub fn gemm_backward_weight(m: usize, n: usize, k: usize, x: &[f32], dy: &[f32], dw: &mut [f32]) {
-    conv::backward_weight(&linear(m, n, k), x, dy, dw);
+pub fn gemm_backward_weight(layer: &ConvShape, x: &[f32], dy: &[f32], dw: &mut [f32]) {
+    conv::backward_weight(layer, x, dy, dw);
 }
 
 /// Returns the 1x1 convolution that is the linear layer `[m, k] -> [m, n]`: with it,
 /// [`conv::PackedConv`] and [`conv::forward_packed`] serve frozen linear layers too.
 pub fn linear(m: usize, n: usize, k: usize) -> ConvShape {
-    ConvShape { n: 1, h: 1, w: m, c_in: k, c_out: n, kh: 1, kw: 1, stride: [1, 1], pad: [0; 4], groups: 1 }
+    linear_of([m, 1], n, k)
+}
+
+/// Returns [`linear`] over the rows of images, `[images, rows, k] -> [images, rows, n]`. Rows of one image may share
+/// their rounding, those of different images never do.
+pub fn linear_of([images, rows]: [usize; 2], n: usize, k: usize) -> ConvShape {
+    let (pad, stride) = ([0; 4], [1, 1]);
+    ConvShape { n: images, h: 1, w: rows, c_in: k, c_out: n, kh: 1, kw: 1, stride, pad, groups: 1 }
 }
 
 #[cfg(test)]
@@ -58,17 +55,17 @@ mod tests {
             };
 
             let mut y = vec![f32::NAN; m * n];
-            gemm(m, n, k, &a, &w, Some(&b), Act::Relu, &mut y);
+            gemm(&linear(m, n, k), &a, &w, Some(&b), Act::Relu, &mut y);
             let expected = each(m, n, &|i, j| (b[j] + sum(k, &|l| a[i * k + l] * w[j * k + l])).max(0.0));
             assert_close(&y, &expected, 1e-5, "y");
 
             let mut dx = vec![f32::NAN; m * k];
-            gemm_backward_data(m, n, k, &dy, &w, &mut dx);
+            gemm_backward_data(&linear(m, n, k), &dy, &w, &mut dx);
             let expected = each(m, k, &|i, l| sum(n, &|j| dy[i * n + j] * w[j * k + l]));
             assert_close(&dx, &expected, 1e-5, "dx");
 
             let mut dw = vec![f32::NAN; n * k];
-            gemm_backward_weight(m, n, k, &a, &dy, &mut dw);
+            gemm_backward_weight(&linear(m, n, k), &a, &dy, &mut dw);
             let expected = each(n, k, &|j, l| sum(m, &|i| dy[i * n + j] * a[i * k + l]));
             assert_close(&dw, &expected, 1e-5, "dw");
         }

@@ -123,6 +123,17 @@ pub(super) fn dims(tensor: &FlexTensor) -> Vec<usize> {
     tensor.layout().shape().to_vec()
 }
 
+/// The linear layer of a weight `[outputs, inputs]` over rows `[images, …, _]`.
+pub(super) fn linear_shape(rows: &[usize], [outputs, inputs]: [usize; 2]) -> ConvShape {
+    gemm::linear_of([rows[0], rows[1..rows.len() - 1].iter().product()], outputs, inputs)
+}
+
+/// A shape with another last axis.
+pub(super) fn with_width(mut shape: Vec<usize>, width: usize) -> Vec<usize> {
+    *shape.last_mut().expect("rows have a width") = width;
+    shape
+}
+
 pub(super) fn conv_shape(x: &[usize], weight: &[usize], geometry: ConvGeometry) -> ConvShape {
     debug_assert_eq!(geometry.kernel, [weight[2], weight[3]]);
     geometry.shape([x[0], x[1], x[2], x[3]], weight[0])
@@ -279,10 +290,10 @@ impl FastOps for Flex {
         act: Act,
     ) -> FloatTensor<Self> {
         let (x, weight, bias) = (dense(x), dense(weight), bias.into_option().map(dense));
-        let (m, k, n) = (dims(&x)[0], dims(&x)[1], dims(&weight)[0]);
-        let mut y = buffer(m * n);
-        gemm::gemm(m, n, k, slice(&x), slice(&weight), bias.as_ref().map(slice), act, &mut y);
-        wrap(y, &[m, n])
+        let layer = linear_shape(&dims(&x), [dims(&weight)[0], dims(&weight)[1]]);
+        let mut y = buffer(layer.y_len());
+        gemm::gemm(&layer, slice(&x), slice(&weight), bias.as_ref().map(slice), act, &mut y);
+        wrap(y, &with_width(dims(&x), layer.c_out))
     }
 
     fn fast_sgd(

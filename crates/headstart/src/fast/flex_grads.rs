@@ -8,7 +8,7 @@ use burn::tensor::DType;
 use headstart_kernels::norm::{self, Norm};
 use headstart_kernels::{act, buffer, gemm, pool};
 
-use super::flex::{conv_shape, dense, dims, pool_shape, slice, wrap};
+use super::flex::{conv_shape, dense, dims, linear_shape, pool_shape, slice, with_width, wrap};
 use super::real::{Real, by_format, tensor, values};
 use super::{Act, ConvGeometry, FastGrads, NormGrads, NormGradsWanted, PoolGeometry, SavedNorm};
 
@@ -121,17 +121,18 @@ impl FastGrads for Flex {
 
     fn linear_dx(weight: FlexTensor, dy: FlexTensor) -> FlexTensor {
         let (weight, dy) = (dense(weight), dense(dy));
-        let (m, n, k) = (dims(&dy)[0], dims(&dy)[1], dims(&weight)[1]);
-        let mut dx = buffer(m * k);
-        gemm::gemm_backward_data(m, n, k, slice(&dy), slice(&weight), &mut dx);
-        wrap(dx, &[m, k])
+        let layer = linear_shape(&dims(&dy), [dims(&weight)[0], dims(&weight)[1]]);
+        let mut dx = buffer(layer.x_len());
+        gemm::gemm_backward_data(&layer, slice(&dy), slice(&weight), &mut dx);
+        wrap(dx, &with_width(dims(&dy), layer.c_in))
     }
 
     fn linear_dw(x: FlexTensor, dy: FlexTensor) -> FlexTensor {
         let (x, dy) = (dense(x), dense(dy));
-        let (m, n, k) = (dims(&dy)[0], dims(&dy)[1], dims(&x)[1]);
-        let mut dw = buffer(n * k);
-        gemm::gemm_backward_weight(m, n, k, slice(&x), slice(&dy), &mut dw);
-        wrap(dw, &[n, k])
+        let size = [&dy, &x].map(|t| *dims(t).last().expect("rows have a width"));
+        let layer = linear_shape(&dims(&x), size);
+        let mut dw = buffer(layer.w_len());
+        gemm::gemm_backward_weight(&layer, slice(&x), slice(&dy), &mut dw);
+        wrap(dw, &size)
     }
 }

@@ -34,7 +34,7 @@ pub use fork::fork;
 pub use gate::gate;
 pub use half::half;
 pub use headstart_kernels::optim::{AdamW, Sgd};
-pub use headstart_kernels::{Act as Clamp, Curve, End};
+pub use headstart_kernels::{Act as Clamp, CacheLines, Curve, End};
 pub use plan::{Plan, Precision};
 pub use tokens::{curve, layer_norm};
 
@@ -201,7 +201,7 @@ pub(crate) trait FastOps: Backend {
     /// Adaptive average pooling to a given height and width, in f32 whatever the map is.
     fn fast_avg_pool(x: FloatTensor<Self>, size: [usize; 2]) -> FloatTensor<Self>;
 
-    /// `x [m, k] · weightᵀ [n, k] + bias`, then the activation.
+    /// `x [images, …, k] · weightᵀ [n, k] + bias`, then the activation.
     fn fast_linear(
         x: FloatTensor<Self>,
         weight: FloatTensor<Self>,
@@ -320,8 +320,13 @@ pub fn avg_pool(x: Tensor<4>, size: [usize; 2]) -> Tensor<4> {
     Tensor::from_dispatch(Dispatch::fast_avg_pool(x.into_dispatch(), size))
 }
 
-/// Multiplies `x [M, K]` by `weight [N, K]` transposed, adds `bias`, applies `act`.
-pub fn linear(x: Tensor<2>, weight: Tensor<2>, bias: Option<Tensor<1>>, act: Act) -> Tensor<2> {
+/// Multiplies `x [IMAGES, …, K]` by `weight [N, K]` transposed, adds `bias`, applies `act`.
+pub fn linear<const D: usize>(
+    x: Tensor<D>,
+    weight: Tensor<2>,
+    bias: Option<Tensor<1>>,
+    act: Act,
+) -> Tensor<D> {
     Tensor::from_dispatch(Dispatch::fast_linear(
         x.into_dispatch(),
         weight.into_dispatch(),

@@ -89,7 +89,7 @@ impl<const D: usize> Linear<D> {
         let added = self.low_rank(x.clone());
         if is_cpu(&x.device()) {
             let multiplied = |act| {
-                multiply(self, self.offset(), x.reshape([1, n, inputs]), None, None, act)
+                multiply(self, self.offset(), x.reshape([n, 1, inputs]), None, None, act)
                     .reshape([n, outputs])
             };
             return match added {
@@ -213,15 +213,14 @@ fn multiply<const D: usize>(
         return Tensor::zeros([n, t, outputs], &x.device());
     }
     if x.device().is_autodiff() {
-        let y = fast::linear(x.reshape([n * t, inputs]), matrix, bias, act.clamp());
-        let y = act.finish(y).reshape([n, t, outputs]);
+        let y = act.finish(fast::linear(x, matrix, bias, act.clamp()));
         return match (scale, residual) {
             (Some(scale), residual) => weigh(y, scale, residual),
             (None, Some(residual)) => y + residual,
             (None, None) => y,
         };
     }
-    // A 1×1 convolution over n·t pixels: packed once, and with all that follows in the same pass.
+    // A 1×1 convolution over pictures of one row: packed once, and with all that follows in the same pass.
     let fold = match (scale, bias) {
         (None, None) => Fold::Nothing,
         (None, Some(bias)) => Fold::Bias(bias),
@@ -229,9 +228,9 @@ fn multiply<const D: usize>(
         (Some(scale), None) => Fold::BiasScale(scale.zeros_like(), scale),
     };
     let geometry = ConvGeometry { kernel: [1; 2], stride: [1; 2], pad: [0; 4], groups: 1 };
-    let residual = residual.map(|r| r.reshape([1, 1, n * t, outputs]));
+    let residual = residual.map(|r| r.reshape([n, 1, t, outputs]));
     let weight = matrix.reshape([outputs, inputs, 1, 1]);
-    let x = x.reshape([1, 1, n * t, inputs]);
+    let x = x.reshape([n, 1, t, inputs]);
     let y = fast::conv_folded(x, weight, fold, residual, 0.0, geometry, act.end(), &layer.packed);
     y.reshape([n, t, outputs])
 }

@@ -1,0 +1,43 @@
+//! An allocator whose large blocks begin with a cache line.
+
+use std::alloc::{GlobalAlloc, Layout, System};
+
+/// Bytes of a cache line, and of a block that is worth beginning with one.
+const LINE: usize = 64;
+const LARGE: usize = 4096;
+
+/// The system's allocator, with large blocks at the start of a cache line.
+///
+/// A vector of AVX-512 is a cache line; of one that lies across two, both are read or written. `malloc` begins a block
+/// 16 bytes after a line. A program that links the library makes it its own:
+///
+/// ```
+/// #[global_allocator]
+/// static ALLOCATOR: headstart_kernels::CacheLines = headstart_kernels::CacheLines;
+/// ```
+pub struct CacheLines;
+
+impl CacheLines {
+    fn layout(layout: Layout) -> Layout {
+        if layout.size() < LARGE { layout } else { layout.align_to(LINE).unwrap_or(layout) }
+    }
+}
+
+// SAFETY: every call is one of the system's allocator, with the same layout for the same block: it depends on the
+// block's own layout only. `realloc` is the trait's, which allocates, copies and frees.
+unsafe impl GlobalAlloc for CacheLines {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        // SAFETY: the caller's promise; a larger alignment keeps the size above zero.
+        unsafe { System.alloc(Self::layout(layout)) }
+    }
+
+    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
+        // SAFETY: as above.
+        unsafe { System.alloc_zeroed(Self::layout(layout)) }
+    }
+
+    unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
+        // SAFETY: the block was allocated with this layout.
+        unsafe { System.dealloc(block, Self::layout(layout)) }
+    }
+}
