@@ -41,3 +41,26 @@ unsafe impl GlobalAlloc for CacheLines {
         unsafe { System.dealloc(block, Self::layout(layout)) }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn large_blocks_begin_with_a_line_and_survive_growing() {
+        for (size, align) in [(1, 1), (LARGE - 1, 1), (LARGE, 4), (LARGE + 1, 128), (1 << 20, 16)] {
+            let layout = Layout::from_size_align(size, align).unwrap();
+            // SAFETY: the size is not zero; each block is used within its size and freed with its layout.
+            unsafe {
+                let block = CacheLines.alloc_zeroed(layout);
+                assert_eq!(block.add(size - 1).read(), 0);
+                block.write(7);
+                assert!(size < LARGE || block.addr().is_multiple_of(LINE), "{size} bytes at {block:?}");
+                let grown = CacheLines.realloc(block, layout, size + LARGE);
+                assert!(grown.addr().is_multiple_of(LINE), "{size} bytes grown at {grown:?}");
+                assert_eq!(grown.read(), 7);
+                CacheLines.dealloc(grown, Layout::from_size_align(size + LARGE, align).unwrap());
+            }
+        }
+    }
+}

@@ -45,10 +45,10 @@ pub(super) struct Finish<'a, T = f32> {
     pub end: End,
 }
 
-/// Lets tasks write their own pixels of one output.
-struct Output(*mut f32);
+/// Lets tasks write their own pixels and columns of one output.
+pub(super) struct Output(pub *mut f32);
 
-// SAFETY: tasks write disjoint pixels or columns, see `run`.
+// SAFETY: tasks write disjoint pixels or columns, see `run` here and in `strassen/`.
 unsafe impl Sync for Output {}
 
 /// Input bytes of a band of tiles: what should stay in L2 beside a panel of weights.

@@ -2,7 +2,8 @@
 //!
 //! Three micro-kernels make every dense layer. `Tile` sums over taps and channels with the
 //! accumulators of a few output pixels in registers (forward, backward-data, linear). `Outer` sums
-//! over pixels with the accumulators of a few weights in registers (backward-weight).
+//! over pixels with the accumulators of a few weights in registers (backward-weight). `Linked` is a
+//! sum of `strassen/`, which has to do with others.
 
 use super::Act;
 use crate::Level;

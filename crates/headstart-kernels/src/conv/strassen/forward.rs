@@ -2,9 +2,9 @@
 //! depend on its neighbours.
 
 use super::quad::Quad;
-use super::{LEAST_COLS, LEAST_DEPTH, MAX_MR, Output, SUMS, cut, each_line, lines_of, of_panels, of_rows};
+use super::{LEAST_COLS, LEAST_DEPTH, MAX_MR, SUMS, cut, each_line, lines_of, of_panels, of_rows};
 use crate::conv::ConvShape;
-use crate::conv::direct::Finish;
+use crate::conv::direct::{Finish, Output};
 use crate::conv::micro::Blocking;
 use crate::conv::pack::{Source, pack_full};
 use crate::simd::at;

@@ -41,12 +41,6 @@ const LEAST_COLS: usize = 192;
 /// At least the rows of any tile.
 const MAX_MR: usize = 16;
 
-/// Lets tasks write their own rows and columns of one output.
-struct Output(*mut f32);
-
-// SAFETY: tasks write disjoint rows or columns, see `forward::run` and `weight::run`.
-unsafe impl Sync for Output {}
-
 /// The operands of the rows of a tile, in the order of the sums.
 #[inline(always)]
 fn of_rows(a11: f32, a12: f32, a21: f32, a22: f32) -> [f32; SUMS] {

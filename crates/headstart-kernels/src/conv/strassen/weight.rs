@@ -2,7 +2,8 @@
 //! output channels, its depth are the pixels, a chunk of them at a time, in halves.
 
 use super::quad::Quad;
-use super::{LEAST_COLS, LEAST_DEPTH, MAX_MR, Output, SUMS, cut, each_line, of_panels, of_rows};
+use super::{LEAST_COLS, LEAST_DEPTH, MAX_MR, SUMS, cut, each_line, of_panels, of_rows};
+use crate::conv::direct::Output;
 use crate::conv::micro::Blocking;
 use crate::conv::{Act, ConvShape};
 use crate::simd::{at, fetch};
@@ -142,8 +143,8 @@ impl Gradient {
                         residual: if first { std::ptr::null() } else { y },
                         act: Act::None,
                     };
-                    // SAFETY: the offsets are those of `m` output channels each, with `inputs` columns, of which these are a pair of panels; no
-                    // other task has these channels.
+                    // SAFETY: the offsets are those of `m` output channels each, with `inputs` columns, of which these
+                    // are a pair of panels; no other task has these channels.
                     unsafe { quad.run(sums, y, &upper, &lower) };
                 }
             });
