@@ -39,7 +39,7 @@ sanitize:
     export RUSTC_BOOTSTRAP=1 RUSTFLAGS=-Zsanitizer=address CARGO_TARGET_DIR=target/sanitize
     # It brings its own allocator, of which the C library counts nothing.
     for level in scalar avx2 avx512; do
-      HEADSTART_CPU=$level cargo test --release -p headstart-kernels --target x86_64-unknown-linux-gnu -- --skip the_allocator_s_count
+      HEADSTART_CPU=$level cargo test --release --tests -p headstart-kernels --target x86_64-unknown-linux-gnu -- --skip the_allocator_s_count
     done
 
 # Speed of the kernels; arguments and reading: docs/performance.md.
