@@ -51,7 +51,7 @@ impl CacheLines {
 }
 
 // SAFETY: a block of `wider` has the asked size behind its place, at a multiple of 64; the others are the system's. Which of the
-// two a block is, depends on its layout only. `realloc` is the trait's, which allocates, copies and frees.
+// two a block is, depends on its layout only. `realloc` moves a large block as the trait's own does.
 unsafe impl GlobalAlloc for CacheLines {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         // SAFETY: the caller's promise; a wider layout has a size, too.
@@ -76,6 +76,24 @@ unsafe impl GlobalAlloc for CacheLines {
             None => unsafe { System.dealloc(block, layout) },
         }
     }
+
+    unsafe fn realloc(&self, block: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        // SAFETY: by the caller's promise, the size rounded up to the alignment is no overflow.
+        let grown = unsafe { Layout::from_size_align_unchecked(size, layout.align()) };
+        if Self::wider(layout).is_none() && Self::wider(grown).is_none() {
+            // SAFETY: both before and after, the block is the system's.
+            return unsafe { System.realloc(block, layout, size) };
+        }
+        // SAFETY: the new block is another one, with room for as much as is copied; the old one has this layout.
+        unsafe {
+            let to = self.alloc(grown);
+            if !to.is_null() {
+                to.copy_from_nonoverlapping(block, size.min(layout.size()));
+                self.dealloc(block, layout);
+            }
+            to
+        }
+    }
 }
 
 #[cfg(test)]
@@ -92,6 +110,9 @@ mod tests {
                 assert_eq!(block.add(size - 1).read(), 0);
                 block.write(7);
                 assert!(size < LARGE || block.addr().is_multiple_of(LINE), "{size} bytes at {block:?}");
+                let block = CacheLines.realloc(block, layout, size + 1);
+                let layout = Layout::from_size_align(size + 1, align).unwrap();
+                assert_eq!(block.read(), 7);
                 let grown = CacheLines.realloc(block, layout, size + LARGE);
                 assert!(grown.addr().is_multiple_of(LINE), "{size} bytes grown at {grown:?}");
                 assert_eq!(grown.read(), 7);

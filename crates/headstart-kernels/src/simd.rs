@@ -32,30 +32,17 @@ pub(crate) fn at<R>(level: Level, body: impl FnOnce(bool) -> R) -> R {
     body(false)
 }
 
-/// Asks for the cache line at `to`, which is about to be written; the pointer may lead anywhere.
+/// Asks for the cache line at `place`, which will be read or written soon; the pointer may lead anywhere, but one to no page costs time.
 #[inline(always)]
-pub(crate) fn fetch_to_write(to: *const f32) {
-    #[cfg(target_arch = "x86_64")]
-    {
-        use std::arch::x86_64::{_MM_HINT_ET0, _mm_prefetch};
-        // SAFETY: a hint, which never faults.
-        unsafe { _mm_prefetch::<_MM_HINT_ET0>(to.cast()) };
-    }
-    #[cfg(not(target_arch = "x86_64"))]
-    let _ = to;
-}
-
-/// Asks for the cache line at `from`, which will be read soon; the pointer may lead anywhere.
-#[inline(always)]
-pub(crate) fn fetch(from: *const f32) {
+pub(crate) fn fetch(place: *const f32) {
     #[cfg(target_arch = "x86_64")]
     {
         use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
         // SAFETY: a hint, which never faults.
-        unsafe { _mm_prefetch::<_MM_HINT_T0>(from.cast()) };
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(place.cast()) };
     }
     #[cfg(not(target_arch = "x86_64"))]
-    let _ = from;
+    let _ = place;
 }
 
 /// Computes `a * b + c`, fused where that is one instruction (elsewhere it is a library call).

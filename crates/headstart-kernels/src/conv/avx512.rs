@@ -6,9 +6,10 @@
 
 use std::arch::x86_64::*;
 
+use super::linked::linked_sums;
 use super::micro::{Linked, Outer, Tile, limits};
 use crate::rows::{each_row, with_rows};
-use crate::simd::fetch_to_write;
+use crate::simd::fetch;
 
 /// Rows of a full tile, and the row length of `Tile::rows`.
 const MR: usize = 14;
@@ -82,78 +83,17 @@ unsafe fn tile_of<const M: usize, const V: usize>(t: &Tile) {
     }
 }
 
-#[target_feature(enable = "avx512f")]
-unsafe fn linked_of<const M: usize, const V: usize>(t: &Linked) {
-    // SAFETY: the pointers are valid as `Linked` describes.
-    unsafe {
-        if t.written == M {
-            for r in 0..M {
-                let y = t.y.wrapping_add(*t.at.add(r));
-                for v in 0..V {
-                    fetch_to_write(y.wrapping_add(16 * v));
-                }
-            }
-        }
-        let mut acc = [[_mm512_setzero_ps(); V]; M];
-        let mut rows = [std::ptr::null(); M];
-        for r in 0..M {
-            rows[r] = t.a.add(r * t.a_row);
-        }
-        let (mut panel, mut i) = (t.panel, 0);
-        for _ in 0..t.depth {
-            let mut w = [_mm512_setzero_ps(); V];
-            for v in 0..V {
-                w[v] = _mm512_loadu_ps(panel.add(16 * v));
-                _mm_prefetch::<_MM_HINT_T0>(panel.add(16 * v + 16 * 32).cast());
-            }
-            for r in 0..M {
-                let x = _mm512_set1_ps(*rows[r].add(i));
-                for v in 0..V {
-                    acc[r][v] = _mm512_fmadd_ps(x, w[v], acc[r][v]);
-                }
-            }
-            panel = panel.add(16 * V);
-            i += t.a_step;
-        }
-
-        if !t.keep.is_null() {
-            each_row!(M, R, {
-                for v in 0..V {
-                    let at = 16 * (R * V + v);
-                    let mut sum = acc[R][v];
-                    if !t.plus.is_null() {
-                        sum = _mm512_add_ps(sum, _mm512_loadu_ps(t.plus.add(at)));
-                    }
-                    _mm512_storeu_ps(t.keep.add(at), sum);
-                }
-            });
-        }
-        if t.written == 0 {
-            return;
-        }
-        let mut bias = [_mm512_setzero_ps(); V];
-        if !t.bias.is_null() {
-            for v in 0..V {
-                bias[v] = _mm512_loadu_ps(t.bias.add(16 * v));
-            }
-        }
-        let (low, high) = limits(t.act);
-        let (low, high) = (_mm512_set1_ps(low), _mm512_set1_ps(high));
-        each_row!(M, R, {
-            if R < t.written {
-                let at = *t.at.add(R);
-                for v in 0..V {
-                    let mut sum = _mm512_add_ps(acc[R][v], _mm512_loadu_ps(t.also.add(16 * (R * V + v))));
-                    sum = _mm512_add_ps(sum, bias[v]);
-                    if !t.residual.is_null() {
-                        sum = _mm512_add_ps(sum, _mm512_loadu_ps(t.residual.add(at + 16 * v)));
-                    }
-                    _mm512_storeu_ps(t.y.add(at + 16 * v), clamp(sum, low, high));
-                }
-            }
-        });
-    }
-}
+linked_sums!(
+    "avx512f",
+    16,
+    512,
+    _mm512_setzero_ps,
+    _mm512_loadu_ps,
+    _mm512_storeu_ps,
+    _mm512_set1_ps,
+    _mm512_add_ps,
+    _mm512_fmadd_ps
+);
 
 #[target_feature(enable = "avx512f")]
 unsafe fn outer_of<const M: usize, const V: usize>(t: &Outer) {

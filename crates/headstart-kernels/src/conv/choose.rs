@@ -121,8 +121,7 @@ pub(super) fn backward_data<T: Stored>(
     let source = Source { w, from: 0, col: 9, depth: 9 * shape.c_in, taps: &[8, 7, 6, 5, 4, 3, 2, 1, 0] };
     scratch::with(Blocking::of(level).panels_len(c_out, 9 * c_in), |panels| {
         pack::pack(level, &source, c_out, c_in, panels);
-        let finish = Finish { bias: None, residual: None, end: Act::None.into() };
-        with_panels(level, layer, dy, panels, finish, dx);
+        with_panels(level, layer, dy, panels, Finish::NOTHING, dx);
     });
 }
 
@@ -158,7 +157,7 @@ pub(super) fn product(level: Level, p: &Product, x: &[f32], w: &[f32], finish: F
 /// Computes the gradient of a layer's input, with [`Algorithm::product_back`].
 pub(super) fn product_back(level: Level, back: &Product, dy: &[f32], w: &[f32], dx: &mut [f32]) {
     let weights = Source { w, from: 0, col: 1, depth: back.cols, taps: &[0] };
-    packed_once(level, back, dy, &weights, Finish { bias: None, residual: None, end: Act::None.into() }, dx);
+    packed_once(level, back, dy, &weights, Finish::NOTHING, dx);
 }
 
 fn packed_once(level: Level, p: &Product, x: &[f32], weights: &Source, finish: Finish, y: &mut [f32]) {

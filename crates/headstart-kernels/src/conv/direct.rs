@@ -12,10 +12,10 @@
 
 use std::ops::Range;
 
-use super::micro::{self, Blocking, Tile};
+use super::micro::{self, Blocking, MAX_MR, Tile};
 use super::pack::{Panels, copy_short};
 use crate::threads::parallel_for;
-use crate::{End, Level, scratch};
+use crate::{Act, End, Level, scratch};
 
 /// A sum over taps and channels for each pixel of a grid.
 pub(super) struct Grid<'a> {
@@ -45,6 +45,11 @@ pub(super) struct Finish<'a, T = f32> {
     pub end: End,
 }
 
+impl<T> Finish<'_, T> {
+    /// The sum as it is.
+    pub(super) const NOTHING: Self = Self { bias: None, residual: None, end: End::Clamp(Act::None) };
+}
+
 /// Lets tasks write their own pixels and columns of one output.
 pub(super) struct Output(pub *mut f32);
 
@@ -56,9 +61,6 @@ const BAND_BYTES: usize = 128 << 10;
 
 /// Floats of weights that leave room in L2 for a tile's inputs and outputs.
 const WEIGHTS_IN_L2: usize = 96 << 10;
-
-/// At least the rows of any tile.
-const MAX_MR: usize = 16;
 
 /// Fewest tasks to share, if the work can be cut that far.
 const MIN_TASKS: usize = 8;

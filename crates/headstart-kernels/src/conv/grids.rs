@@ -1,9 +1,9 @@
 //! Passes as grids of output pixels and taps, which `direct.rs` runs.
 
+use super::ConvShape;
 use super::direct::{self, Finish, Grid};
 use super::micro::Blocking;
 use super::pack::{self, Panels, Source};
-use super::{Act, ConvShape};
 use crate::Level;
 use crate::scratch;
 
@@ -87,7 +87,6 @@ pub(super) fn backward_phases(level: Level, s: &ConvShape, dy: &[f32], w: &[f32]
             ],
             cols: s.group_in(),
         };
-        let finish = Finish { bias: None, residual: None, end: Act::None.into() };
         let len = Blocking::of(level).panels_len(s.group_in(), taps.len() * s.group_out());
         scratch::with(s.groups * len, |panels| {
             for group in 0..s.groups {
@@ -95,7 +94,7 @@ pub(super) fn backward_phases(level: Level, s: &ConvShape, dy: &[f32], w: &[f32]
                 let source = Source { w, from, col: k, depth: s.group_in() * k, taps: &places };
                 pack::pack(level, &source, s.group_in(), s.group_out(), &mut panels[group * len..][..len]);
             }
-            direct::run(level, &grid, dy, Panels::Plain(panels), finish, dx);
+            direct::run(level, &grid, dy, Panels::Plain(panels), Finish::NOTHING, dx);
         });
     }
 }

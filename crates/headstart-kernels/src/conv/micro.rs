@@ -83,6 +83,9 @@ pub(super) fn limits(act: Act) -> (f32, f32) {
     }
 }
 
+/// At least the rows of any tile.
+pub(super) const MAX_MR: usize = 16;
+
 /// The register blocking of an instruction set.
 #[derive(Clone, Copy)]
 pub(super) struct Blocking {

@@ -8,7 +8,7 @@
 //! strassen.rs products of large matrices with seven multiplications for eight; the switch is the same
 //! weight.rs   backward-weight: sums over pixels; winograd_weight.rs for Winograd's layers
 //! pack.rs     weights into the order the micro-kernels read
-//! micro.rs    the two micro-kernels' interface; avx512.rs and avx2.rs hold them
+//! micro.rs    the three micro-kernels' interface; avx512.rs and avx2.rs hold them, linked.rs one's text for both
 //! groups.rs   narrow groups put together
 //! scalar.rs   the definition, and the oracle of the tests
 //! ```
@@ -22,6 +22,8 @@ pub(crate) mod choose;
 mod direct;
 mod grids;
 mod groups;
+#[cfg(target_arch = "x86_64")]
+mod linked;
 mod micro;
 mod pack;
 mod scalar;

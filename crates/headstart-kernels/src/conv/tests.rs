@@ -264,7 +264,7 @@ fn an_image_does_not_depend_on_its_neighbours() {
     let one = ConvShape { n: 1, ..s };
     for level in vector_levels() {
         let packed = PackedConv::new_at(level, &s, &w, None);
-        let finish = Finish { bias: None, residual: None, end: Act::None.into() };
+        let finish = Finish::NOTHING;
         let mut alone = vec![0.0; one.y_len()];
         forward_packed_by(Algorithm::Best, &one, &x[..one.x_len()], &packed, finish, &mut alone);
         x[one.x_len() + 3] = f32::NAN;

@@ -12,7 +12,7 @@
 //! times the weights would come from memory, while transforming a panel at a time takes L2 only.
 
 use super::direct::Finish;
-use super::micro::{self, Blocking, Tile};
+use super::micro::{self, Blocking, MAX_MR, Tile};
 use super::transform::{Stored, Sums};
 use super::{Act, transform};
 use crate::threads::{SharedMut, parallel_for};
@@ -322,8 +322,8 @@ impl<T: Stored> Work<'_, T> {
             // SAFETY: each task writes its own columns of its own points; no other part of the
             // same elements is live while the micro-kernel runs.
             let y = unsafe { m.part(m_from + start * m_row + p * blocking.nr, m_len) };
-            let mut rows = [std::ptr::null::<f32>(); 16];
-            let mut at = [0; 16];
+            let mut rows = [std::ptr::null::<f32>(); MAX_MR];
+            let mut at = [0; MAX_MR];
             for r in 0..end - start {
                 rows[r] = v[r * v_row..].as_ptr();
                 at[r] = r * m_row;

@@ -1,7 +1,7 @@
-//! Linear layers: `[out, in]` weights, row-major matrices, forward and both gradients.
+//! Linear layers: `[out, in]` weights, row-major matrices.
 //!
 //! A linear layer is a 1x1 convolution over `m` pixels, so `conv` does the work; only the names
-//! of the dimensions differ. Small `m` (a classification head) is bound by reading the weights.
+//! of the dimensions differ. Its [`conv::backward_data`] and [`conv::backward_weight`] are the gradients. Small `m` (a classification head) is bound by reading the weights.
 
 use crate::Level;
 use crate::conv::{self, Act, ConvShape};
@@ -11,20 +11,6 @@ use crate::conv::{self, Act, ConvShape};
 /// Panics if a length does not fit.
 pub fn gemm(layer: &ConvShape, a: &[f32], b_t: &[f32], bias: Option<&[f32]>, act: Act, y: &mut [f32]) {
     conv::forward_act(Level::current(), layer, a, b_t, bias, act, y);
-}
-
-/// Computes the gradient of the input of a linear layer, `dx[m, k] = dy[m, n] · w[n, k]`.
-///
-/// Panics if a length does not fit.
-pub fn gemm_backward_data(layer: &ConvShape, dy: &[f32], w: &[f32], dx: &mut [f32]) {
-    conv::backward_data(layer, dy, w, dx);
-}
-
-/// Computes the gradient of the weight of a linear layer, `dw[n, k] = dy[m, n]ᵀ · x[m, k]`.
-///
-/// Panics if a length does not fit.
-pub fn gemm_backward_weight(layer: &ConvShape, x: &[f32], dy: &[f32], dw: &mut [f32]) {
-    conv::backward_weight(layer, x, dy, dw);
 }
 
 /// Returns the 1x1 convolution that is the linear layer `[m, k] -> [m, n]`: with it,
@@ -60,12 +46,12 @@ mod tests {
             assert_close(&y, &expected, 1e-5, "y");
 
             let mut dx = vec![f32::NAN; m * k];
-            gemm_backward_data(&linear(m, n, k), &dy, &w, &mut dx);
+            conv::backward_data(&linear(m, n, k), &dy, &w, &mut dx);
             let expected = each(m, k, &|i, l| sum(n, &|j| dy[i * n + j] * w[j * k + l]));
             assert_close(&dx, &expected, 1e-5, "dx");
 
             let mut dw = vec![f32::NAN; n * k];
-            gemm_backward_weight(&linear(m, n, k), &a, &dy, &mut dw);
+            conv::backward_weight(&linear(m, n, k), &a, &dy, &mut dw);
             let expected = each(n, k, &|j, l| sum(m, &|i| dy[i * n + j] * a[i * k + l]));
             assert_close(&dw, &expected, 1e-5, "dw");
         }

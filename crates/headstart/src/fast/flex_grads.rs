@@ -6,7 +6,7 @@ use burn::backend::Flex;
 use burn::backend::flex::FlexTensor;
 use burn::tensor::DType;
 use headstart_kernels::norm::{self, Norm};
-use headstart_kernels::{act, buffer, gemm, pool};
+use headstart_kernels::{act, buffer, conv, pool};
 
 use super::flex::{conv_shape, dense, dims, linear_shape, pool_shape, slice, with_width, wrap};
 use super::real::{Real, by_format, tensor, values};
@@ -123,7 +123,7 @@ impl FastGrads for Flex {
         let (weight, dy) = (dense(weight), dense(dy));
         let layer = linear_shape(&dims(&dy), [dims(&weight)[0], dims(&weight)[1]]);
         let mut dx = buffer(layer.x_len());
-        gemm::gemm_backward_data(&layer, slice(&dy), slice(&weight), &mut dx);
+        conv::backward_data(&layer, slice(&dy), slice(&weight), &mut dx);
         wrap(dx, &with_width(dims(&dy), layer.c_in))
     }
 
@@ -132,7 +132,7 @@ impl FastGrads for Flex {
         let size = [&dy, &x].map(|t| *dims(t).last().expect("rows have a width"));
         let layer = linear_shape(&dims(&x), size);
         let mut dw = buffer(layer.w_len());
-        gemm::gemm_backward_weight(&layer, slice(&x), slice(&dy), &mut dw);
+        conv::backward_weight(&layer, slice(&x), slice(&dy), &mut dw);
         wrap(dw, &size)
     }
 }

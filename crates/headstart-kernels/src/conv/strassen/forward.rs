@@ -1,8 +1,8 @@
 //! Rows times weights. A pair of rows is of one image, since its rounding is shared: the features of an image must not
 //! depend on its neighbours.
 
-use super::quad::Quad;
-use super::{LEAST_COLS, LEAST_DEPTH, MAX_MR, SUMS, cut, each_line, lines_of, of_panels, of_rows};
+use super::quad::{Pairs, Quad};
+use super::{LEAST_COLS, LEAST_DEPTH, SUMS, cut, each_line, lines_of, of_panels, of_rows};
 use crate::conv::ConvShape;
 use crate::conv::direct::{Finish, Output};
 use crate::conv::micro::Blocking;
@@ -26,6 +26,9 @@ const LEAST_ROWS: usize = 1024;
 
 /// Bytes of the rows that a task multiplies with one pair of panels after the other.
 const BAND_BYTES: usize = 320 << 10;
+
+/// More tiles than that are: the least depth makes 13 of the smallest tiles.
+const MOST_TILES: usize = 16;
 
 /// Fewest tasks to share, if the work can be cut that far.
 const MIN_TASKS: usize = 16;
@@ -83,6 +86,19 @@ impl Product {
             return (first, Some(first + 1));
         }
         ((index - self.images * each + 1) * self.rows - 1, None)
+    }
+
+    /// Where the rows of some pairs are in the output; those without a second row come last.
+    fn offsets(&self, pairs: std::ops::Range<usize>) -> Pairs {
+        let mut offsets = Pairs { m: pairs.len(), ..Pairs::default() };
+        for (r, pair) in pairs.enumerate() {
+            let (first, second) = self.pair(pair);
+            offsets.first[r] = first * self.cols;
+            if let Some(second) = second {
+                (offsets.second[r], offsets.both) = (second * self.cols, r + 1);
+            }
+        }
+        offsets
     }
 
     /// Floats of the weights as [`pack`] leaves them: twice as many as there are.
@@ -166,7 +182,7 @@ pub(in crate::conv) fn run(
     let (tile_len, part_len) = (SUMS * mr * step, half * nr);
     let (pairs, panel_pairs) = (p.pairs(), p.cols / (2 * nr));
     let tiles = pairs.div_ceil(mr);
-    let band = (BAND_BYTES / (4 * tile_len)).clamp(1, tiles.div_ceil(MIN_TASKS).max(1));
+    let band = (BAND_BYTES / (4 * tile_len)).clamp(1, tiles.div_ceil(MIN_TASKS).clamp(1, MOST_TILES));
     let bands = tiles.div_ceil(band);
     let splits = MIN_TASKS.div_ceil(bands.max(1)).min(panel_pairs);
     let split = panel_pairs.div_ceil(splits);
@@ -176,33 +192,29 @@ pub(in crate::conv) fn run(
         let (first, from) = (task / splits * band, task % splits * split);
         let my_tiles = first..tiles.min(first + band);
         let my_panels = from..panel_pairs.min(from + split);
+        if my_panels.is_empty() {
+            return;
+        }
+        let mut offsets = [Pairs::default(); MOST_TILES];
         scratch::with(band * tile_len + half + 3 * mr * nr, |buffer| {
             let (rows, rest) = buffer.split_at_mut(band * tile_len);
             let (none, sums) = rest.split_at_mut(half);
             none.fill(0.0);
-            for (tile, rows) in my_tiles.clone().zip(rows.chunks_exact_mut(tile_len)) {
-                for (r, pair) in (tile * mr..pairs.min((tile + 1) * mr)).enumerate() {
+            for ((tile, offsets), rows) in
+                my_tiles.clone().zip(&mut offsets).zip(rows.chunks_exact_mut(tile_len))
+            {
+                let my_pairs = tile * mr..pairs.min((tile + 1) * mr);
+                *offsets = p.offsets(my_pairs.clone());
+                for (r, pair) in my_pairs.enumerate() {
                     copy(level, p, x, pair, cut(&mut rows[r * step..], mr * step, half), none);
                 }
             }
+            let offsets = &offsets[..my_tiles.len()];
             for panels in my_panels.clone() {
                 let column = panels * 2 * nr;
-                for (tile, rows) in my_tiles.clone().zip(rows.chunks_exact(tile_len)) {
-                    let (mut first, mut second, mut both) = ([0; MAX_MR], [0; MAX_MR], 0);
-                    let my_pairs = tile * mr..pairs.min((tile + 1) * mr);
-                    let m = my_pairs.len();
-                    // Rows without a second come last.
-                    for (r, pair) in my_pairs.enumerate() {
-                        let rows = p.pair(pair);
-                        first[r] = rows.0 * p.cols;
-                        if let Some(row) = rows.1 {
-                            (second[r], both) = (row * p.cols, r + 1);
-                        }
-                    }
+                for (offsets, rows) in offsets.iter().zip(rows.chunks_exact(tile_len)) {
                     let quad = Quad {
                         level,
-                        m,
-                        both,
                         half,
                         a: rows,
                         a_sum: mr * step,
@@ -215,15 +227,14 @@ pub(in crate::conv) fn run(
                         act: finish.end.act(),
                     };
                     // SAFETY: the lengths were checked above; tasks differ in their pairs or their columns.
-                    unsafe { quad.run(sums, output.0.wrapping_add(column), &first, &second) };
+                    unsafe { quad.run(offsets, sums, output.0.wrapping_add(column)) };
                 }
             }
             if let End::Curve(_) = finish.end {
                 let columns = my_panels.start * 2 * nr..my_panels.end * 2 * nr;
-                for pair in first * mr..pairs.min(my_tiles.end * mr) {
-                    let (first, second) = p.pair(pair);
-                    for row in [Some(first), second].into_iter().flatten() {
-                        let to = output.0.wrapping_add(row * p.cols + columns.start);
+                for offsets in offsets {
+                    for at in offsets.first[..offsets.m].iter().chain(&offsets.second[..offsets.both]) {
+                        let to = output.0.wrapping_add(at + columns.start);
                         // SAFETY: this task wrote these outputs above; no other has their rows and columns.
                         let written = unsafe { std::slice::from_raw_parts_mut(to, columns.len()) };
                         finish.end.finish(level, written);

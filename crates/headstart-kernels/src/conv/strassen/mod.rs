@@ -29,7 +29,7 @@ mod weight;
 pub(super) use forward::{Product, pack, panel, run};
 pub(super) use weight::Gradient;
 
-use crate::simd::fetch_to_write;
+use crate::simd::fetch;
 
 /// Sums of a tile.
 const SUMS: usize = 7;
@@ -37,9 +37,6 @@ const SUMS: usize = 7;
 /// Least sizes of the sides for which the additions cost less than the products they save.
 const LEAST_DEPTH: usize = 256;
 const LEAST_COLS: usize = 192;
-
-/// At least the rows of any tile.
-const MAX_MR: usize = 16;
 
 /// The operands of the rows of a tile, in the order of the sums.
 #[inline(always)]
@@ -76,7 +73,7 @@ fn each_line<'a, const N: usize, const L: usize>(
             let to = to.next().expect("as long as the quarters");
             *to = line;
             // So many stores at once would wait for L2 one by one.
-            fetch_to_write(to.as_ptr().wrapping_add(2 * L));
+            fetch(to.as_ptr().wrapping_add(2 * L));
         }
     }
 }

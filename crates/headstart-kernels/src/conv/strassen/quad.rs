@@ -1,16 +1,24 @@
 //! A tile of pairs of rows by a pair of panels, as seven sums.
 
-use super::{MAX_MR, SUMS, cut};
+use super::{SUMS, cut};
 use crate::Level;
 use crate::conv::Act;
-use crate::conv::micro::{self, Blocking, Linked};
+use crate::conv::micro::{self, Blocking, Linked, MAX_MR};
+
+/// Where the pairs of rows of a tile are in the output.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Pairs {
+    /// Pairs; only the first `both` have a second row.
+    pub m: usize,
+    pub both: usize,
+    /// Offsets of the first and of the second row of each.
+    pub first: [usize; MAX_MR],
+    pub second: [usize; MAX_MR],
+}
 
 /// The operands of the tile, and what happens to its four quarters.
 pub(super) struct Quad<'a> {
     pub level: Level,
-    /// Pairs of rows; only the first `both` have a second.
-    pub m: usize,
-    pub both: usize,
     /// Half the depth of the product.
     pub half: usize,
     /// Seven operands, `a_sum` floats apart: value `k` of row `r` at `r * a_row + k * a_step`.
@@ -29,20 +37,14 @@ pub(super) struct Quad<'a> {
 }
 
 impl Quad<'_> {
-    /// Computes the quarters. `y` is their first column; `first` and `second` are the offsets of the rows there; `sums` has room for
-    /// three tiles.
+    /// Computes the quarters. `y` is their first column; `sums` has room for three tiles.
     ///
     /// # Safety
     /// `y` and the residual have two panels of columns at each offset, the bias has two panels; nobody else uses these outputs meanwhile.
-    pub unsafe fn run(
-        &self,
-        sums: &mut [f32],
-        y: *mut f32,
-        first: &[usize; MAX_MR],
-        second: &[usize; MAX_MR],
-    ) {
+    pub unsafe fn run(&self, pairs: &Pairs, sums: &mut [f32], y: *mut f32) {
         let Blocking { mr, nr } = Blocking::of(self.level);
-        let (m, both, none) = (self.m, self.both, std::ptr::null_mut());
+        let (Pairs { m, both, first, second }, none) = (pairs, std::ptr::null_mut());
+        let (m, both) = (*m, *both);
         assert!(m <= mr && both <= m, "{m} pairs of rows");
         let [p, u, w] = cut(sums, mr * nr, mr * nr).map(<[f32]>::as_mut_ptr);
         let v = p;

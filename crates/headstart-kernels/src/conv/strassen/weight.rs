@@ -1,8 +1,8 @@
 //! The gradient of the weights: `dw[outputs, inputs] = Σ dy[pixel, outputs]ᵀ · x[pixel, inputs]`. The rows of the product are pairs of
 //! output channels, its depth are the pixels, a chunk of them at a time, in halves.
 
-use super::quad::Quad;
-use super::{LEAST_COLS, LEAST_DEPTH, MAX_MR, SUMS, cut, each_line, of_panels, of_rows};
+use super::quad::{Pairs, Quad};
+use super::{LEAST_COLS, LEAST_DEPTH, SUMS, cut, each_line, of_panels, of_rows};
 use crate::conv::direct::Output;
 use crate::conv::micro::Blocking;
 use crate::conv::{Act, ConvShape};
@@ -115,9 +115,11 @@ impl Gradient {
             let (start, end) = (tile * pairs / tiles, (tile + 1) * pairs / tiles);
             let m = end - start;
             let columns = [2 * start, 2 * start + m];
-            let offsets =
-                |from: usize| std::array::from_fn(|r| if r < m { (from + r) * self.inputs } else { 0 });
-            let (upper, lower): ([_; MAX_MR], [_; MAX_MR]) = (offsets(columns[0]), offsets(columns[1]));
+            let mut offsets = Pairs { m, both: m, ..Pairs::default() };
+            for r in 0..m {
+                offsets.first[r] = (columns[0] + r) * self.inputs;
+                offsets.second[r] = (columns[1] + r) * self.inputs;
+            }
             let a_len = half * pitch;
             scratch::with(SUMS * a_len + 3 * mr * nr, |buffer| {
                 let (a, sums) = buffer.split_at_mut(SUMS * a_len);
@@ -130,8 +132,6 @@ impl Gradient {
                     let y = output.0.wrapping_add(pair * 2 * nr);
                     let quad = Quad {
                         level,
-                        m,
-                        both: m,
                         half,
                         a,
                         a_sum: a_len,
@@ -145,7 +145,7 @@ impl Gradient {
                     };
                     // SAFETY: the offsets are those of `m` output channels each, with `inputs` columns, of which these
                     // are a pair of panels; no other task has these channels.
-                    unsafe { quad.run(sums, y, &upper, &lower) };
+                    unsafe { quad.run(&offsets, sums, y) };
                 }
             });
         });
