@@ -1,13 +1,11 @@
 //! The gradients of an attention.
 
-use super::{AttentionShape, Logits, Task, normalise, parts};
-use crate::Level;
-use crate::conv::{self, Act};
-use crate::gemm::linear;
-use crate::loss::{exp_all, max};
-use crate::scratch;
+use super::{AHEAD, AttentionShape, Logits, Task, fetch_row, normalise, parts};
+use crate::conv::matrix::{times, times_transposed, transposed_times};
+use crate::loss::{LANES, exp_all, fold, max};
 use crate::simd::at;
 use crate::threads::{SharedMut, parallel_for};
+use crate::{Level, scratch};
 
 /// Where the gradients go.
 pub struct AttentionGrads<'a> {
@@ -28,8 +26,8 @@ pub fn backward(shape: &AttentionShape, logits: &Logits, qkv: &[f32], dy: &[f32]
     backward_at(Level::current(), shape, logits, qkv, dy, grads);
 }
 
-/// With P the probabilities, D = dy vᵀ, Q the queries times the factor: dv = Pᵀ dy, the logits' gradient is
-/// S = P · (D - rowsum(P · D)), which is the bias' too, dQ = S k, dk = Sᵀ Q, and the factor's is Σ Q · dQ over itself.
+/// With P the probabilities and D = dy vᵀ: dv = Pᵀ dy, the logits' gradient is S = P · (D - rowsum(P · D)), which is the
+/// bias' too, dq = S k and dk = Sᵀ q, both times the factor, and the factor's is Σ q · S k.
 pub(super) fn backward_at(
     level: Level,
     s: &AttentionShape,
@@ -87,87 +85,94 @@ fn one(
     dscale: &mut [f32],
 ) {
     let s = task.shape;
-    let (t, d, scale) = (s.tokens, s.dim, task.logits.scales[task.head]);
-    let layer = linear(t, t, d);
-    let scatter = |rows: &[f32], which: usize| {
-        for (token, row) in rows.chunks_exact(d).enumerate() {
-            // SAFETY: each cell is one token of one window, and each of its heads belongs to one task.
-            unsafe { dqkv.part(task.at(token, which), d) }.copy_from_slice(row);
-        }
+    let (t, pitch, scale) = (s.tokens, s.pairs_pitch(), task.logits.scales[task.head]);
+    let scatter = |rows: &mut [f32], which: usize, factor: f32| {
+        at(
+            level,
+            #[inline(always)]
+            |_| {
+                for (token, row) in s.rows(rows).enumerate() {
+                    // SAFETY: each cell is one token of one window, and each of its heads belongs to one task.
+                    let to = unsafe { dqkv.part(task.at(token, which), s.dim) };
+                    let ahead = task.at((token + AHEAD).min(t - 1), which);
+                    fetch_row(to.as_ptr().wrapping_sub(task.at(token, which)).wrapping_add(ahead), s.dim);
+                    to.iter_mut().zip(row).for_each(|(to, v)| *to = *v * factor);
+                }
+            },
+        );
     };
-    scratch::with(5 * s.head() + 2 * t, |heads| {
-        let (heads, lengths) = heads.split_at_mut(5 * s.head());
+    scratch::with(5 * s.head() + 2 * t * pitch + 2 * t, |buffer| {
+        let (heads, rest) = buffer.split_at_mut(5 * s.head());
+        let (squares, lengths) = rest.split_at_mut(2 * t * pitch);
         let [q, k, v, dy_head, out] = parts(heads, s.head());
+        let [p, dp] = parts(squares, t * pitch);
         let [q_length, k_length] = parts(lengths, t);
         for (which, to) in [&mut *q, &mut *k, &mut *v].into_iter().enumerate() {
-            task.gather(qkv, which, to);
+            task.gather_one(qkv, which, to);
         }
-        for (token, to) in dy_head.chunks_exact_mut(d).enumerate() {
-            to.copy_from_slice(&dy[task.out(token)..][..d]);
+        task.gather(dy, |token| task.out(token), dy_head);
+        if s.cosine {
+            normalise(s.rows(q), q_length);
+            normalise(s.rows(k), k_length);
+        }
+        times_transposed(level, s.matrix(q), s.matrix(k), p, pitch);
+        times_transposed(level, s.matrix(dy_head), s.matrix(v), dp, pitch);
+        at(
+            level,
+            #[inline(always)]
+            |fma| {
+                let rows = p.chunks_exact_mut(pitch).zip(dp.chunks_exact_mut(pitch));
+                for (token, (p, dp)) in rows.enumerate() {
+                    p.iter_mut().for_each(|p| *p *= scale);
+                    task.add(token, p);
+                    let max = max(p);
+                    let factor = 1.0 / exp_all(fma, p, max);
+                    // No probability behind the last token, but what was there before may be infinite.
+                    dp[t..].fill(0.0);
+                    let sum = scaled_dot(factor, p, dp);
+                    for (d, p) in dp.iter_mut().zip(&*p) {
+                        *d = *p * (*d - sum);
+                    }
+                }
+                for (sums, dp) in dbias.chunks_exact_mut(t).zip(dp.chunks_exact(pitch)) {
+                    sums.iter_mut().zip(dp).for_each(|(sum, d)| *sum += *d);
+                }
+            },
+        );
+        transposed_times(level, s.pairs(p), s.matrix(dy_head), out, s.pitch());
+        scatter(out, 2, 1.0);
+        times(level, s.pairs(dp), s.matrix(k), out, s.pitch());
+        if let [dscale] = dscale {
+            let products = s.rows(out).flatten().zip(s.rows(q).flatten());
+            *dscale += products.map(|(d, q)| f64::from(*d) * f64::from(*q)).sum::<f64>() as f32;
         }
         if s.cosine {
-            normalise(q, d, q_length);
-            normalise(k, d, k_length);
+            unnormalise(s.rows(out), s.rows(q), q_length);
         }
-        q.iter_mut().for_each(|q| *q *= scale);
-        scratch::with(2 * s.square(), |squares| {
-            let [p, dp] = parts(squares, s.square());
-            conv::forward_act(level, &layer, q, k, None, Act::None, p);
-            conv::forward_act(level, &layer, dy_head, v, None, Act::None, dp);
-            at(
-                level,
-                #[inline(always)]
-                |fma| {
-                    let rows = p.chunks_exact_mut(t).zip(dp.chunks_exact_mut(t));
-                    for (token, (p, dp)) in rows.enumerate() {
-                        task.add(token, p);
-                        let max = max(p);
-                        let factor = 1.0 / exp_all(fma, p, max);
-                        let sum = scaled_dot(factor, p, dp);
-                        for (d, p) in dp.iter_mut().zip(&*p) {
-                            *d = *p * (*d - sum);
-                        }
-                    }
-                    dbias.iter_mut().zip(&*dp).for_each(|(sum, d)| *sum += *d);
-                },
-            );
-            conv::backward_weight_at(level, &layer, dy_head, p, out);
-            scatter(out, 2);
-            conv::backward_data_level(level, &layer, dp, k, out);
-            if let [dscale] = dscale {
-                // Queries hold the factor already.
-                *dscale += out.iter().zip(&*q).map(|(d, q)| f64::from(*d) * f64::from(*q)).sum::<f64>()
-                    as f32
-                    / scale;
-            }
-            out.iter_mut().for_each(|d| *d *= scale);
-            if s.cosine {
-                q.iter_mut().for_each(|q| *q /= scale);
-                unnormalise(out, q, d, q_length);
-                q.iter_mut().for_each(|q| *q *= scale);
-            }
-            scatter(out, 0);
-            conv::backward_weight_at(level, &layer, q, dp, out);
-            if s.cosine {
-                unnormalise(out, k, d, k_length);
-            }
-            scatter(out, 1);
-        });
+        scatter(out, 0, scale);
+        transposed_times(level, s.pairs(dp), s.matrix(q), out, s.pitch());
+        if s.cosine {
+            unnormalise(s.rows(out), s.rows(k), k_length);
+        }
+        scatter(out, 1, scale);
     });
 }
 
 /// Turns the gradients of rows of length one into those of the rows they were made of.
-fn unnormalise(grads: &mut [f32], rows: &[f32], d: usize, inverse: &[f32]) {
-    for ((grad, row), inverse) in grads.chunks_exact_mut(d).zip(rows.chunks_exact(d)).zip(inverse) {
-        let along: f32 = grad.iter().zip(row).map(|(g, r)| g * r).sum();
-        grad.iter_mut().zip(row).for_each(|(g, r)| *g = (*g - along * r) * inverse);
+fn unnormalise<'a, 'b>(
+    grads: impl Iterator<Item = &'a mut [f32]>,
+    rows: impl Iterator<Item = &'b mut [f32]>,
+    inverse: &[f32],
+) {
+    for ((grad, row), inverse) in grads.zip(rows).zip(inverse) {
+        let along: f32 = grad.iter().zip(&*row).map(|(g, r)| g * r).sum();
+        grad.iter_mut().zip(row).for_each(|(g, r)| *g = (*g - along * *r) * inverse);
     }
 }
 
 /// Multiplies `p` by `factor` and returns its product with `d`.
 #[inline(always)]
 fn scaled_dot(factor: f32, p: &mut [f32], d: &[f32]) -> f32 {
-    const LANES: usize = 32;
     let mut lanes = [0.0_f32; LANES];
     for (p, d) in p.chunks_mut(LANES).zip(d.chunks(LANES)) {
         for ((s, p), d) in lanes.iter_mut().zip(p).zip(d) {
@@ -175,5 +180,5 @@ fn scaled_dot(factor: f32, p: &mut [f32], d: &[f32]) -> f32 {
             *s += *p * *d;
         }
     }
-    lanes.iter().sum()
+    fold(lanes, |a, b| a + b)
 }

@@ -5,7 +5,7 @@
 //! backward.rs  gradients; the probabilities are computed anew, of the forward pass only the input is kept
 //! ```
 //! A task is one head of one window of one picture: it copies its q, k and v side by side, multiplies with the
-//! kernels of `conv`, and never holds more than its own `tokens × tokens` matrix (two in the backward pass).
+//! kernels of `conv/matrix.rs`, and never holds more than its own `tokens × tokens` matrix (two in the backward pass).
 //! Windows are read from where their cells lie in the map and written back there: nothing is rolled or permuted.
 
 mod backward;
@@ -15,6 +15,13 @@ mod tests;
 
 pub use backward::{AttentionGrads, backward};
 pub use forward::forward;
+
+use crate::conv::matrix::{Matrix, PANEL};
+use crate::loss::LANES;
+use crate::simd::fetch;
+
+/// Tokens that are asked for ahead.
+const AHEAD: usize = 8;
 
 /// The sizes of a self-attention.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -89,9 +96,35 @@ impl AttentionShape {
         self.heads * self.dim
     }
 
-    /// Floats of one head.
+    /// Floats from one row of a head to the next where its queries, keys or values are side by side.
+    fn pitch(&self) -> usize {
+        self.dim.next_multiple_of(PANEL)
+    }
+
+    /// Floats of one head, side by side.
     fn head(&self) -> usize {
-        self.tokens * self.dim
+        self.tokens * self.pitch()
+    }
+
+    /// Floats from one row of pairs of tokens to the next: whole blocks for the exponentials.
+    fn pairs_pitch(&self) -> usize {
+        self.tokens.next_multiple_of(LANES)
+    }
+
+    /// Takes what [`Task::gather`] left as a matrix.
+    fn matrix<'a>(&self, values: &'a [f32]) -> Matrix<'a> {
+        Matrix { values, rows: self.tokens, cols: self.dim, pitch: self.pitch() }
+    }
+
+    /// Goes through the rows of what [`Task::gather`] left.
+    fn rows<'a>(&self, values: &'a mut [f32]) -> impl Iterator<Item = &'a mut [f32]> {
+        let dim = self.dim;
+        values.chunks_exact_mut(self.pitch()).map(move |row| &mut row[..dim])
+    }
+
+    /// Takes a value for each pair of tokens as a matrix.
+    fn pairs<'a>(&self, values: &'a [f32]) -> Matrix<'a> {
+        Matrix { values, rows: self.tokens, cols: self.tokens, pitch: self.pairs_pitch() }
     }
 
     fn square(&self) -> usize {
@@ -157,15 +190,23 @@ impl<'a> Task<'a> {
         self.place(token) * self.shape.width() + self.head * self.shape.dim
     }
 
-    /// Copies the queries, keys or values of all tokens.
-    fn gather(&self, qkv: &[f32], which: usize, to: &mut [f32]) {
-        let d = self.shape.dim;
-        for (token, to) in to.chunks_exact_mut(d).enumerate() {
-            to.copy_from_slice(&qkv[self.at(token, which)..][..d]);
+    /// Copies a row of each token, from where `at` says it begins.
+    fn gather(&self, from: &[f32], at: impl Fn(usize) -> usize, to: &mut [f32]) {
+        let s = self.shape;
+        for (token, to) in to.chunks_exact_mut(s.pitch()).enumerate() {
+            // Rows lie far apart, which the CPU does not foresee.
+            let ahead = at((token + AHEAD).min(s.tokens - 1));
+            fetch_row(from.as_ptr().wrapping_add(ahead), s.dim);
+            to[..s.dim].copy_from_slice(&from[at(token)..][..s.dim]);
         }
     }
 
-    /// Adds what the head's pairs of tokens are given to a token's row of logits.
+    /// Copies the queries, keys or values of all tokens.
+    fn gather_one(&self, qkv: &[f32], which: usize, to: &mut [f32]) {
+        self.gather(qkv, |token| self.at(token, which), to);
+    }
+
+    /// Adds what the head's pairs of tokens are given to a token's row of logits; what it has more than tokens, nobody sees.
     #[inline(always)]
     fn add(&self, token: usize, row: &mut [f32]) {
         let t = self.shape.tokens;
@@ -179,18 +220,27 @@ impl<'a> Task<'a> {
             row.iter_mut().zip(regions).for_each(|(v, r)| *v += if *r == own { 0.0 } else { APART });
         }
         if self.shape.causal {
-            row[token + 1..].fill(f32::NEG_INFINITY);
+            row[token + 1..t].fill(f32::NEG_INFINITY);
         }
+        row[t..].fill(f32::NEG_INFINITY);
     }
 }
 
-/// Divides each row of `d` by its length, and keeps one over it in `inverse`. A row of zeros stays.
-fn normalise(rows: &mut [f32], d: usize, inverse: &mut [f32]) {
-    for (row, inverse) in rows.chunks_exact_mut(d).zip(inverse) {
+/// Divides each row by its length, and keeps one over it in `inverse`. A row of zeros stays.
+fn normalise<'a>(rows: impl Iterator<Item = &'a mut [f32]>, inverse: &mut [f32]) {
+    for (row, inverse) in rows.zip(inverse) {
         let square: f32 = row.iter().map(|v| v * v).sum();
         // The floor of PyTorch's `normalize`.
         *inverse = 1.0 / square.sqrt().max(1e-12);
         row.iter_mut().for_each(|v| *v *= *inverse);
+    }
+}
+
+/// Asks for the cache lines of `len` floats.
+#[inline(always)]
+fn fetch_row(row: *const f32, len: usize) {
+    for line in (0..len).step_by(16) {
+        fetch(row.wrapping_add(line));
     }
 }
 

@@ -10,6 +10,7 @@
 //! pack.rs     weights into the order the micro-kernels read
 //! micro.rs    the three micro-kernels' interface; avx512.rs and avx2.rs hold them, linked.rs one's text for both
 //! groups.rs   narrow groups put together
+//! matrix.rs   products within the caches of one core
 //! scalar.rs   the definition, and the oracle of the tests
 //! ```
 //! Depthwise layers have their own kernel.
@@ -24,6 +25,7 @@ mod grids;
 mod groups;
 #[cfg(target_arch = "x86_64")]
 mod linked;
+pub(crate) mod matrix;
 mod micro;
 mod pack;
 mod scalar;

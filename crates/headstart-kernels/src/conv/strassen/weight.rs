@@ -190,7 +190,10 @@ impl Columns<'_> {
                     let (pixel, n) = (chunk.from + n / LINES, n % LINES);
                     for pixel in [pixel + AHEAD, pixel + AHEAD + chunk.half] {
                         for group in self.at {
-                            fetch(self.from.as_ptr().wrapping_add(pixel * self.width + group + n * L));
+                            let line = self.from.as_ptr().wrapping_add(pixel * self.width + group + n * L);
+                            // The columns of a tile begin and end within a cache line.
+                            fetch(line);
+                            fetch(line.wrapping_add(L - 1));
                         }
                     }
                     if pixel < chunk.from + chunk.second {
