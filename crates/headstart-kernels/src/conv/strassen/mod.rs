@@ -54,35 +54,46 @@ fn of_panels(b11: f32, b12: f32, b21: f32, b22: f32) -> [f32; SUMS] {
     [b11, b21, t2, b22 - b12, b21 - t2, t1, b22]
 }
 
-/// Writes `of` the lines of four quarters to `N` places, which hold as many: of whole slices the compiler would not see that they
-/// are apart.
+/// Writes `of` the lines of four quarters to `N` places: of whole slices the compiler would not see that they are apart.
 #[inline(always)]
 fn each_line<'a, const N: usize, const L: usize>(
-    quarters: impl Iterator<Item = [&'a [f32; L]; 4]>,
+    count: usize,
+    quarters: impl Fn(usize) -> [&'a [f32; L]; 4],
     to: [&mut [f32]; N],
     of: impl Fn(f32, f32, f32, f32) -> [f32; N],
 ) {
-    let mut to = to.map(|to| to.as_chunks_mut::<L>().0.iter_mut());
-    for [a, b, c, d] in quarters {
+    let mut to = to.map(|to| &mut to.as_chunks_mut::<L>().0[..count]);
+    for n in 0..count {
+        let [a, b, c, d] = quarters(n);
         let mut lines = [[0.0; L]; N];
         for i in 0..L {
             let values = of(a[i], b[i], c[i], d[i]);
             lines.iter_mut().zip(values).for_each(|(line, value)| line[i] = value);
         }
         for (to, line) in to.iter_mut().zip(lines) {
-            let to = to.next().expect("as long as the quarters");
-            *to = line;
+            to[n] = line;
             // So many stores at once would wait for L2 one by one.
-            fetch(to.as_ptr().wrapping_add(2 * L));
+            fetch(to[n].as_ptr().wrapping_add(2 * L));
         }
     }
 }
 
-/// Goes through the lines of four slices of one length.
+/// Writes `of` the lines of four slices of one length, as [`each_line`] does.
 #[inline(always)]
-fn lines_of<const L: usize>(quarters: [&[f32]; 4]) -> impl Iterator<Item = [&[f32; L]; 4]> {
-    let [a, b, c, d] = quarters.map(|quarter| quarter.as_chunks().0);
-    a.iter().zip(b).zip(c).zip(d).map(|(((a, b), c), d)| [a, b, c, d])
+fn each_line_of<const N: usize, const L: usize>(
+    quarters: [&[f32]; 4],
+    to: [&mut [f32]; N],
+    of: impl Fn(f32, f32, f32, f32) -> [f32; N],
+) {
+    let count = quarters[0].len() / L;
+    let quarters = quarters.map(|quarter| &quarter.as_chunks::<L>().0[..count]);
+    each_line(
+        count,
+        #[inline(always)]
+        |n| quarters.map(|quarter| &quarter[n]),
+        to,
+        of,
+    );
 }
 
 /// Cuts a buffer into parts `step` floats apart, of which `len` are wanted.

@@ -186,24 +186,30 @@ impl Columns<'_> {
                     let from = &self.from[pixel * self.width + self.at[group] + line * L..];
                     from.first_chunk().unwrap_or(&ends[group])
                 };
-                let lines = (0..chunk.half * LINES).map(|n| {
-                    let (pixel, n) = (chunk.from + n / LINES, n % LINES);
-                    for pixel in [pixel + AHEAD, pixel + AHEAD + chunk.half] {
-                        for group in self.at {
-                            let line = self.from.as_ptr().wrapping_add(pixel * self.width + group + n * L);
-                            // The columns of a tile begin and end within a cache line.
-                            fetch(line);
-                            fetch(line.wrapping_add(L - 1));
+                each_line(
+                    chunk.half * LINES,
+                    #[inline(always)]
+                    |n| {
+                        let (pixel, n) = (chunk.from + n / LINES, n % LINES);
+                        for pixel in [pixel + AHEAD, pixel + AHEAD + chunk.half] {
+                            for group in self.at {
+                                let line =
+                                    self.from.as_ptr().wrapping_add(pixel * self.width + group + n * L);
+                                // The columns of a tile begin and end within a cache line.
+                                fetch(line);
+                                fetch(line.wrapping_add(L - 1));
+                            }
                         }
-                    }
-                    if pixel < chunk.from + chunk.second {
-                        let second = pixel + chunk.half;
-                        [line(pixel, 0, n), line(second, 0, n), line(pixel, 1, n), line(second, 1, n)]
-                    } else {
-                        [line(pixel, 0, n), &none, line(pixel, 1, n), &none]
-                    }
-                });
-                each_line(lines, operands, of);
+                        if pixel < chunk.from + chunk.second {
+                            let second = pixel + chunk.half;
+                            [line(pixel, 0, n), line(second, 0, n), line(pixel, 1, n), line(second, 1, n)]
+                        } else {
+                            [line(pixel, 0, n), &none, line(pixel, 1, n), &none]
+                        }
+                    },
+                    operands,
+                    of,
+                );
             },
         );
     }
