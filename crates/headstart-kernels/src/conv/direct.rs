@@ -39,7 +39,7 @@ pub(super) struct Grid<'a> {
 
 /// What happens to a sum before it is stored.
 #[derive(Clone, Copy)]
-pub(super) struct Finish<'a, T = f32> {
+pub(crate) struct Finish<'a, T = f32> {
     pub bias: Option<&'a [f32]>,
     pub residual: Option<&'a [T]>,
     pub end: End,

@@ -40,7 +40,7 @@ mod winograd;
 mod winograd_weight;
 
 use choose::Algorithm;
-use direct::Finish;
+pub(crate) use direct::Finish;
 use grids::{backward_phases, forward_panels, forward_panels_len, pack_forward};
 use groups::with_joined;
 use pack::Panels;
@@ -50,7 +50,7 @@ use winograd::Layer;
 use std::sync::OnceLock;
 
 use crate::scratch::{self, Aligned};
-use crate::{End, Level};
+use crate::{End, Level, norm};
 
 pub use shape::ConvShape;
 
@@ -186,31 +186,45 @@ pub(crate) fn forward_act(
     act: Act,
     y: &mut [f32],
 ) {
-    forward_at(level, Algorithm::current(), shape, x, w, bias, act, y);
+    let finish = Finish { bias, residual: None, end: act.into() };
+    forward_at(level, Algorithm::current(), shape, x, w, finish, y);
 }
 
-#[allow(clippy::too_many_arguments)]
+/// Computes `y = end(conv(x) + bias + residual)` at a level, as [`forward`] does.
+pub(crate) fn forward_to(
+    level: Level,
+    shape: &ConvShape,
+    x: &[f32],
+    w: &[f32],
+    finish: Finish,
+    y: &mut [f32],
+) {
+    forward_at(level, Algorithm::current(), shape, x, w, finish, y);
+}
+
 fn forward_at(
     level: Level,
     algorithm: Algorithm,
     shape: &ConvShape,
     x: &[f32],
     w: &[f32],
-    bias: Option<&[f32]>,
-    act: Act,
+    finish: Finish,
     y: &mut [f32],
 ) {
     shape.check();
     check_len("x", x.len(), shape.x_len());
     check_len("weight", w.len(), shape.w_len());
     check_len("y", y.len(), shape.y_len());
-    if let Some(bias) = bias {
+    if let Some(bias) = finish.bias {
         check_len("bias", bias.len(), shape.c_out);
     }
-    if level == Level::Scalar {
-        return scalar::forward(shape, x, w, bias, None, act, y);
+    if let Some(residual) = finish.residual {
+        check_len("residual", residual.len(), shape.y_len());
     }
-    let finish = Finish { bias, residual: None, end: act.into() };
+    if level == Level::Scalar {
+        scalar::forward(shape, x, w, finish.bias, finish.residual, finish.end.act(), y);
+        return finish.end.finish(level, y);
+    }
     if let Some(layer) = algorithm.winograd(shape) {
         return choose::forward(level, &layer, shape, x, w, finish, y);
     }
@@ -270,7 +284,12 @@ pub fn backward_weight(shape: &ConvShape, x: &[f32], dy: &[f32], dw: &mut [f32])
 
 /// Computes [`backward_weight`] at a level.
 pub(crate) fn backward_weight_at(level: Level, shape: &ConvShape, x: &[f32], dy: &[f32], dw: &mut [f32]) {
-    backward_weight_by(level, Algorithm::current(), shape, x, dy, dw);
+    backward_weight_by(level, Algorithm::current(), shape, x, dy, dw, None);
+}
+
+/// Computes [`backward_weight`] and the gradient of the bias, `db`: the sums of the channels of `dy`.
+pub fn backward_weight_and_bias(shape: &ConvShape, x: &[f32], dy: &[f32], dw: &mut [f32], db: &mut [f32]) {
+    backward_weight_by(Level::current(), Algorithm::current(), shape, x, dy, dw, Some(db));
 }
 
 fn backward_weight_by(
@@ -280,19 +299,26 @@ fn backward_weight_by(
     x: &[f32],
     dy: &[f32],
     dw: &mut [f32],
+    db: Option<&mut [f32]>,
 ) {
     shape.check();
     check_len("x", x.len(), shape.x_len());
     check_len("dy", dy.len(), shape.y_len());
     check_len("dw", dw.len(), shape.w_len());
+    if let Some(db) = &db {
+        check_len("db", db.len(), shape.c_out);
+    }
+    if let Some(gradient) = algorithm.gradient(level, shape) {
+        return gradient.run(level, x, dy, dw, db);
+    }
+    if let Some(db) = db {
+        norm::channel_sums_at(level, dy, db);
+    }
     if level == Level::Scalar {
         return scalar::backward_weight(shape, x, dy, dw);
     }
     if let Some(layer) = algorithm.winograd(shape).filter(Layer::pays_for_weights) {
         return winograd_weight::run(level, &layer, shape, x, dy, dw);
-    }
-    if let Some(gradient) = algorithm.gradient(level, shape) {
-        return gradient.run(level, x, dy, dw);
     }
     let each_group = |shape: &ConvShape, dw: &mut [f32]| {
         (0..shape.groups).for_each(|group| weight::run(level, shape, group, x, dy, dw));

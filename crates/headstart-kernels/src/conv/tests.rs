@@ -100,7 +100,8 @@ fn forward_matches_the_oracle() {
         for level in vector_levels() {
             scalar::forward(&s, &x, &w, Some(&b), None, Act::None, &mut expected);
             y.fill(f32::NAN);
-            forward_at(level, Algorithm::Direct, &s, &x, &w, Some(&b), Act::None, &mut y);
+            let finish = Finish { bias: Some(&b), ..Finish::NOTHING };
+            forward_at(level, Algorithm::Direct, &s, &x, &w, finish, &mut y);
             assert_close(&y, &expected, 1e-5, &format!("{level} forward {s:?}"));
 
             for end in [Act::Relu.into(), Act::Relu6.into(), Curve::Silu.into(), Curve::Gelu.into()] {
@@ -169,7 +170,7 @@ fn winograd_matches_the_oracle() {
         let mut expected_dx = vec![0.0; s.x_len()];
         backward_data_at(widest, Algorithm::Direct, &s, &dy, &w, &mut expected_dx);
         let mut expected_dw = vec![0.0; s.w_len()];
-        backward_weight_by(widest, Algorithm::Direct, &s, &x, &dy, &mut expected_dw);
+        backward_weight_by(widest, Algorithm::Direct, &s, &x, &dy, &mut expected_dw, None);
         for level in vector_levels() {
             for end in [Act::Relu.into(), Curve::Silu.into()] {
                 let finish = Finish { bias: Some(&b), residual: Some(&r), end };
@@ -185,7 +186,7 @@ fn winograd_matches_the_oracle() {
             backward_data_at(level, Algorithm::Best, &s, &dy, &w, &mut dx);
             assert_close(&dx, &expected_dx, 1e-5, &format!("{level} backward {s:?}"));
             let mut dw = vec![f32::NAN; s.w_len()];
-            backward_weight_by(level, Algorithm::Best, &s, &x, &dy, &mut dw);
+            backward_weight_by(level, Algorithm::Best, &s, &x, &dy, &mut dw, None);
             assert_close(&dw, &expected_dw, 1e-5, &format!("{level} weights {s:?}"));
             let takes = Algorithm::Best.winograd(&s).unwrap().pays_for_weights();
             if level == widest {
@@ -219,10 +220,11 @@ fn strassen_matches_the_direct_products() {
         for level in vector_levels() {
             let mut expected_dx = vec![0.0; s.x_len()];
             backward_data_at(level, Algorithm::Direct, &s, &dy, &w, &mut expected_dx);
+            let finish = Finish { bias: Some(&b), residual: Some(&r), end: Act::Relu.into() };
             let mut expected = vec![0.0; s.y_len()];
-            forward_at(level, Algorithm::Direct, &s, &x, &w, Some(&b), Act::Relu, &mut expected);
+            forward_at(level, Algorithm::Direct, &s, &x, &w, finish, &mut expected);
             let mut y = vec![f32::NAN; s.y_len()];
-            forward_at(level, Algorithm::Best, &s, &x, &w, Some(&b), Act::Relu, &mut y);
+            forward_at(level, Algorithm::Best, &s, &x, &w, finish, &mut y);
             assert_close(&y, &expected, 1e-5, &format!("{level} forward {s:?}"));
             let once = Algorithm::Best.product_once(level, &s).is_some();
             assert_eq!(y != expected, once, "{level} forward {s:?}");
@@ -244,8 +246,18 @@ fn strassen_matches_the_direct_products() {
             assert_eq!(dx != expected_dx, back, "{level} backward {s:?}");
 
             let (mut dw, mut expected_dw) = (vec![f32::NAN; s.w_len()], vec![0.0; s.w_len()]);
-            backward_weight_by(level, Algorithm::Direct, &s, &x, &dy, &mut expected_dw);
-            backward_weight_by(level, Algorithm::Best, &s, &x, &dy, &mut dw);
+            let (mut db, mut expected_db) = (vec![f32::NAN; s.c_out], vec![0.0; s.c_out]);
+            backward_weight_by(
+                level,
+                Algorithm::Direct,
+                &s,
+                &x,
+                &dy,
+                &mut expected_dw,
+                Some(&mut expected_db),
+            );
+            backward_weight_by(level, Algorithm::Best, &s, &x, &dy, &mut dw, Some(&mut db));
+            assert_close(&db, &expected_db, 1e-5, &format!("{level} bias {s:?}"));
             assert_close(&dw, &expected_dw, 1e-5, &format!("{level} weights {s:?}"));
             let gradient = Algorithm::Best.gradient(level, &s).is_some();
             assert_eq!(dw != expected_dw, gradient, "{level} weights {s:?}");
@@ -310,7 +322,7 @@ fn the_same_bits(s: &ConvShape) {
             let mut results = Vec::new();
             for algorithm in [Algorithm::Direct, Algorithm::Best] {
                 let (mut y, mut dx) = (vec![0.0; s.y_len()], vec![0.0; s.x_len()]);
-                forward_at(level, algorithm, s, &x, &w, None, Act::None, &mut y);
+                forward_at(level, algorithm, s, &x, &w, Finish::NOTHING, &mut y);
                 backward_data_at(level, algorithm, s, &dy, &w, &mut dx);
                 results.extend([y, dx]);
             }

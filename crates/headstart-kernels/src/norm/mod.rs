@@ -16,7 +16,8 @@ mod tests;
 use backward::{Stats, backward_at};
 use forward::forward_at;
 use plan::Plan;
-use stats::{batch_stats_at, channel_sums_at};
+use stats::batch_stats_at;
+pub(crate) use stats::channel_sums_at;
 
 use crate::{Act, Element, Level};
 

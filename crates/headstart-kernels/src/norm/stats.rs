@@ -56,7 +56,7 @@ pub(super) fn batch_stats_at<T: Element>(level: Level, x: &[T], mean: &mut [f32]
     }
 }
 
-pub(super) fn channel_sums_at<T: Element>(level: Level, x: &[T], sums: &mut [f32]) {
+pub(crate) fn channel_sums_at<T: Element>(level: Level, x: &[T], sums: &mut [f32]) {
     let plan = Plan::new(x.len(), sums.len());
     let totals = plan.sums(|from, len, [total, _]| {
         let mut columns = vec![0.0; plan.wide];

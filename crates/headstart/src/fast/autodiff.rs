@@ -138,21 +138,27 @@ struct LinearSaved<B: Backend> {
     act: Act,
 }
 
-impl<B: FastGrads> Backward<B, 3> for LinearStep {
+impl<B: FastGrads> Backward<B, 4> for LinearStep {
     type State = LinearSaved<B>;
 
-    fn backward(self, ops: Ops<Self::State, 3>, grads: &mut Gradients, _: &mut Checkpointer) {
+    fn backward(self, ops: Ops<Self::State, 4>, grads: &mut Gradients, _: &mut Checkpointer) {
         let saved = ops.state;
         let mut dy = grads.consume::<B>(&ops.node);
         if let Some(y) = saved.y {
             dy = B::act_backward(y, dy, saved.act);
         }
-        let [x, weight, bias] = ops.parents;
+        let [x, weight, bias, residual] = ops.parents;
+        if let Some(node) = residual {
+            grads.register::<B>(node.id, dy.clone());
+        }
+        let mut dbias = None;
         if let (Some(node), Some(input)) = (weight, saved.x) {
-            grads.register::<B>(node.id, B::linear_dw(input, dy.clone()));
+            let dweight;
+            (dweight, dbias) = B::linear_dw(input, dy.clone(), bias.is_some());
+            grads.register::<B>(node.id, dweight);
         }
         if let Some(node) = bias {
-            grads.register::<B>(node.id, B::channel_sum(dy.clone()));
+            grads.register::<B>(node.id, dbias.unwrap_or_else(|| B::channel_sum(dy.clone())));
         }
         if let (Some(node), Some(weight)) = (x, saved.weight) {
             grads.register::<B>(node.id, B::linear_dx(weight, dy));
@@ -284,14 +290,20 @@ impl<B: FastOps + FastGrads, C: CheckpointStrategy> FastOps for Autodiff<B, C> {
         x: FloatTensor<Self>,
         weight: FloatTensor<Self>,
         bias: Maybe<Self>,
+        residual: Maybe<Self>,
         act: Act,
     ) -> FloatTensor<Self> {
         let (x_tracked, weight_tracked) = (x.is_tracked(), weight.is_tracked());
         let (x, x_node) = x.into_parts();
         let (weight, weight_node) = weight.into_parts();
         let (bias, bias_node) = optional::<B, C>(bias, &weight);
-        let y = B::fast_linear(x.clone(), weight.clone(), bias, act);
-        match LinearStep.prepare::<C>([x_node, weight_node, bias_node]).compute_bound().stateful() {
+        let (residual, residual_node) = optional::<B, C>(residual, &weight);
+        let y = B::fast_linear(x.clone(), weight.clone(), bias, residual, act);
+        match LinearStep
+            .prepare::<C>([x_node, weight_node, bias_node, residual_node])
+            .compute_bound()
+            .stateful()
+        {
             OpsKind::Tracked(prep) => {
                 let saved = LinearSaved::<B> {
                     x: weight_tracked.then_some(x),

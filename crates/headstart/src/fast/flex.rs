@@ -287,12 +287,15 @@ impl FastOps for Flex {
         x: FloatTensor<Self>,
         weight: FloatTensor<Self>,
         bias: Maybe<Self>,
+        residual: Maybe<Self>,
         act: Act,
     ) -> FloatTensor<Self> {
-        let (x, weight, bias) = (dense(x), dense(weight), bias.into_option().map(dense));
+        let (x, weight) = (dense(x), dense(weight));
+        let [bias, residual] = [bias, residual].map(|operand| operand.into_option().map(dense));
         let layer = linear_shape(&dims(&x), [dims(&weight)[0], dims(&weight)[1]]);
         let mut y = buffer(layer.y_len());
-        gemm::gemm(&layer, slice(&x), slice(&weight), bias.as_ref().map(slice), act, &mut y);
+        let [bias, residual] = [&bias, &residual].map(|operand| operand.as_ref().map(slice));
+        gemm::gemm(&layer, slice(&x), slice(&weight), bias, residual, act, &mut y);
         wrap(y, &with_width(dims(&x), layer.c_out))
     }
 

@@ -127,12 +127,16 @@ impl FastGrads for Flex {
         wrap(dx, &with_width(dims(&dy), layer.c_in))
     }
 
-    fn linear_dw(x: FlexTensor, dy: FlexTensor) -> FlexTensor {
+    fn linear_dw(x: FlexTensor, dy: FlexTensor, want_bias: bool) -> (FlexTensor, Option<FlexTensor>) {
         let (x, dy) = (dense(x), dense(dy));
         let size = [&dy, &x].map(|t| *dims(t).last().expect("rows have a width"));
         let layer = linear_shape(&dims(&x), size);
         let mut dw = buffer(layer.w_len());
-        conv::backward_weight(&layer, slice(&x), slice(&dy), &mut dw);
-        wrap(dw, &size)
+        let mut db = want_bias.then(|| buffer(layer.c_out));
+        match &mut db {
+            Some(db) => conv::backward_weight_and_bias(&layer, slice(&x), slice(&dy), &mut dw, db),
+            None => conv::backward_weight(&layer, slice(&x), slice(&dy), &mut dw),
+        }
+        (wrap(dw, &size), db.map(|db| wrap(db, &[layer.c_out])))
     }
 }

@@ -38,7 +38,12 @@ pub(crate) trait FastGrads: Backend {
     /// The gradient of maps that are stored in `format`.
     fn avg_pool_dx(x: &[usize], format: DType, dy: FloatTensor<Self>) -> FloatTensor<Self>;
     fn linear_dx(weight: FloatTensor<Self>, dy: FloatTensor<Self>) -> FloatTensor<Self>;
-    fn linear_dw(x: FloatTensor<Self>, dy: FloatTensor<Self>) -> FloatTensor<Self>;
+    /// The gradients of the weight and, where wanted, of the bias.
+    fn linear_dw(
+        x: FloatTensor<Self>,
+        dy: FloatTensor<Self>,
+        want_bias: bool,
+    ) -> (FloatTensor<Self>, Option<FloatTensor<Self>>);
 }
 
 /// What a normalisation keeps for its backward pass.

@@ -58,7 +58,7 @@ fn of_panels(b11: f32, b12: f32, b21: f32, b22: f32) -> [f32; SUMS] {
 #[inline(always)]
 fn each_line<'a, const N: usize, const L: usize>(
     count: usize,
-    quarters: impl Fn(usize) -> [&'a [f32; L]; 4],
+    mut quarters: impl FnMut(usize) -> [&'a [f32; L]; 4],
     to: [&mut [f32]; N],
     of: impl Fn(f32, f32, f32, f32) -> [f32; N],
 ) {

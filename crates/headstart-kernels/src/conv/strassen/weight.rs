@@ -4,7 +4,7 @@
 use super::quad::{Pairs, Quad};
 use super::{LEAST_COLS, LEAST_DEPTH, SUMS, cut, each_line, of_panels, of_rows};
 use crate::conv::direct::Output;
-use crate::conv::micro::Blocking;
+use crate::conv::micro::{Blocking, MAX_MR};
 use crate::conv::{Act, ConvShape};
 use crate::simd::{at, fetch};
 use crate::threads::{SharedMut, parallel_for};
@@ -60,12 +60,13 @@ impl Gradient {
         Chunk { from, half: pixels.div_ceil(2), second: pixels / 2 }
     }
 
-    /// Computes `dw`, `[outputs, inputs]`.
-    pub fn run(&self, level: Level, x: &[f32], dy: &[f32], dw: &mut [f32]) {
+    /// Computes `dw`, `[outputs, inputs]`, and where `db` is given, the sums of the columns of `dy`, which pass by.
+    pub fn run(&self, level: Level, x: &[f32], dy: &[f32], dw: &mut [f32], mut db: Option<&mut [f32]>) {
         let nr = Blocking::of(level).nr;
         assert_eq!(x.len(), self.pixels * self.inputs, "input of {self:?}");
         assert_eq!(dy.len(), self.pixels * self.outputs, "gradient of {self:?}");
         assert_eq!(dw.len(), self.outputs * self.inputs, "weight of {self:?}");
+        assert!(db.as_ref().is_none_or(|db| db.len() == self.outputs), "bias of {self:?}");
         let most = (0..self.chunks()).map(|c| self.chunk(c).half).max().unwrap_or(0);
         let pair_len = SUMS * most * nr;
         scratch::with(self.inputs / (2 * nr) * pair_len, |parts| {
@@ -77,7 +78,7 @@ impl Gradient {
                     let parts = unsafe { shared.part(pair * pair_len, pair_len) };
                     self.copy_x(level, chunk, x, pair, cut(parts, chunk.half * nr, chunk.half * nr));
                 });
-                self.add(level, chunk, dy, parts, pair_len, index == 0, dw);
+                self.add(level, chunk, dy, parts, pair_len, index == 0, dw, db.as_deref_mut());
             }
         });
     }
@@ -87,12 +88,12 @@ impl Gradient {
         let nr = Blocking::of(level).nr;
         let x = Columns { from: x, width: self.inputs, at: [pair * 2 * nr, (pair * 2 + 1) * nr] };
         match nr {
-            32 => x.copy::<2, 16>(level, chunk, operands, swapped),
-            _ => x.copy::<1, 16>(level, chunk, operands, swapped),
+            32 => x.copy::<2, 16>(level, chunk, operands, swapped, |_| ()),
+            _ => x.copy::<1, 16>(level, chunk, operands, swapped, |_| ()),
         }
     }
 
-    /// Adds the chunk to `dw`; the first one starts it.
+    /// Adds the chunk to `dw` and `db`; the first one starts them.
     #[allow(clippy::too_many_arguments)]
     fn add(
         &self,
@@ -103,6 +104,7 @@ impl Gradient {
         pair_len: usize,
         first: bool,
         dw: &mut [f32],
+        db: Option<&mut [f32]>,
     ) {
         let Blocking { mr, nr } = Blocking::of(level);
         let (pitch, half) = (mr.next_multiple_of(8), chunk.half);
@@ -110,6 +112,7 @@ impl Gradient {
         let tiles = pairs.div_ceil(mr);
         let output = Output(dw.as_mut_ptr());
         let output = &output;
+        let db = db.map(SharedMut::new);
         parallel_for(tiles, |tile| {
             // Tiles of almost equal size.
             let (start, end) = (tile * pairs / tiles, (tile + 1) * pairs / tiles);
@@ -124,9 +127,16 @@ impl Gradient {
             scratch::with(SUMS * a_len + 3 * mr * nr, |buffer| {
                 let (a, sums) = buffer.split_at_mut(SUMS * a_len);
                 let dy = Columns { from: dy, width: self.outputs, at: columns };
-                match pitch {
-                    16 => dy.copy::<1, 16>(level, chunk, cut(a, a_len, a_len), of_rows),
-                    _ => dy.copy::<1, 8>(level, chunk, cut(a, a_len, a_len), of_rows),
+                let operands = cut(a, a_len, a_len);
+                let sums_of = match pitch {
+                    16 => dy.copy_and_sum::<16>(level, chunk, operands),
+                    _ => dy.copy_and_sum::<8>(level, chunk, operands),
+                };
+                if let Some(db) = &db {
+                    // SAFETY: each tile has its own output channels.
+                    let db = unsafe { db.part(columns[0], 2 * m) };
+                    let sums = sums_of.iter().flat_map(|sums| &sums[..m]);
+                    db.iter_mut().zip(sums).for_each(|(db, sum)| *db = if first { *sum } else { *db + sum });
                 }
                 for (pair, parts) in parts.chunks_exact(pair_len).enumerate() {
                     let y = output.0.wrapping_add(pair * 2 * nr);
@@ -160,14 +170,39 @@ struct Columns<'a> {
 }
 
 impl Columns<'_> {
-    /// Copies `LINES * L` of either group from both halves of the chunk, pixel by pixel. Columns that a row does not have are those of
-    /// the next one, or zeros.
+    /// Copies `L` columns of either group as the operands of rows, and returns their sums.
+    fn copy_and_sum<const L: usize>(
+        &self,
+        level: Level,
+        chunk: Chunk,
+        operands: [&mut [f32]; SUMS],
+    ) -> [[f32; MAX_MR]; 2] {
+        let mut sums = [[0.0; L]; 2];
+        self.copy::<1, L>(
+            level,
+            chunk,
+            operands,
+            of_rows,
+            #[inline(always)]
+            |[first, first_below, second, second_below]| {
+                for i in 0..L {
+                    sums[0][i] += first[i] + first_below[i];
+                    sums[1][i] += second[i] + second_below[i];
+                }
+            },
+        );
+        sums.map(|sums| std::array::from_fn(|i| sums.get(i).copied().unwrap_or(0.0)))
+    }
+
+    /// Copies `LINES * L` of either group from both halves of the chunk, pixel by pixel, and shows them to `see`. Columns that a row
+    /// does not have are those of the next one, or zeros.
     fn copy<const LINES: usize, const L: usize>(
         &self,
         level: Level,
         chunk: Chunk,
         operands: [&mut [f32]; SUMS],
         of: impl Fn(f32, f32, f32, f32) -> [f32; SUMS],
+        mut see: impl FnMut([&[f32; L]; 4]),
     ) {
         let none = [0.0; L];
         // The last row may end before the last line does.
@@ -200,12 +235,14 @@ impl Columns<'_> {
                                 fetch(line.wrapping_add(L - 1));
                             }
                         }
-                        if pixel < chunk.from + chunk.second {
+                        let quarters = if pixel < chunk.from + chunk.second {
                             let second = pixel + chunk.half;
                             [line(pixel, 0, n), line(second, 0, n), line(pixel, 1, n), line(second, 1, n)]
                         } else {
                             [line(pixel, 0, n), &none, line(pixel, 1, n), &none]
-                        }
+                        };
+                        see(quarters);
+                        quarters
                     },
                     operands,
                     of,

@@ -213,11 +213,12 @@ fn multiply<const D: usize>(
         return Tensor::zeros([n, t, outputs], &x.device());
     }
     if x.device().is_autodiff() {
-        let y = act.finish(fast::linear(x, matrix, bias, act.clamp()));
         return match (scale, residual) {
-            (Some(scale), residual) => weigh(y, scale, residual),
-            (None, Some(residual)) => y + residual,
-            (None, None) => y,
+            (None, Some(residual)) => fast::linear_plus(x, matrix, bias, residual),
+            (scale, residual) => {
+                let y = act.finish(fast::linear(x, matrix, bias, act.clamp()));
+                if let Some(scale) = scale { weigh(y, scale, residual) } else { y }
+            }
         };
     }
     // A 1×1 convolution over pictures of one row: packed once, and with all that follows in the same pass.
