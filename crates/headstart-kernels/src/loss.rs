@@ -129,9 +129,12 @@ fn row_loss(fma: bool, logits: &[f32], targets: &[f32], factor: f32, gradient: &
 pub(crate) fn max(row: &[f32]) -> f32 {
     let larger = |a: f32, b: f32| if (b > a) | b.is_nan() { b } else { a };
     let mut lanes = [f32::NEG_INFINITY; LANES];
-    for block in row.chunks(LANES) {
+    // Whole blocks of a known length stay in registers.
+    let (blocks, rest) = row.as_chunks::<LANES>();
+    for block in blocks {
         lanes.iter_mut().zip(block).for_each(|(m, v)| *m = larger(*m, *v));
     }
+    lanes.iter_mut().zip(rest).for_each(|(m, v)| *m = larger(*m, *v));
     fold(lanes, larger)
 }
 

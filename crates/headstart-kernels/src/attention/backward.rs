@@ -170,11 +170,11 @@ fn unnormalise<'a, 'b>(
     }
 }
 
-/// Multiplies `p` by `factor` and returns its product with `d`.
+/// Multiplies `p` by `factor` and returns its product with `d`, both of whole blocks.
 #[inline(always)]
 fn scaled_dot(factor: f32, p: &mut [f32], d: &[f32]) -> f32 {
     let mut lanes = [0.0_f32; LANES];
-    for (p, d) in p.chunks_mut(LANES).zip(d.chunks(LANES)) {
+    for (p, d) in p.as_chunks_mut::<LANES>().0.iter_mut().zip(d.as_chunks::<LANES>().0) {
         for ((s, p), d) in lanes.iter_mut().zip(p).zip(d) {
             *p *= factor;
             *s += *p * *d;

@@ -129,6 +129,7 @@ pub(in crate::conv) fn pack(level: Level, product: &Product, weights: &Source, p
                     // The left panel comes first, upper half before lower.
                     each_line_of::<PARTS, LINE>(
                         [quarter(0), quarter(2), quarter(1), quarter(3)],
+                        0,
                         parts,
                         |b11, b12, b21, b22| {
                             let [o11, o21, o2, o3, o4, o1, o22] = of_panels(b11, b12, b21, b22);
@@ -155,7 +156,7 @@ fn copy(level: Level, p: &Product, x: &[f32], pair: usize, operands: [&mut [f32]
     at(
         level,
         #[inline(always)]
-        |_| each_line_of::<SUMS, LINE>([a11, a12, a21, a22], operands, of_rows),
+        |_| each_line_of::<SUMS, LINE>([a11, a12, a21, a22], 4 * p.depth, operands, of_rows),
     );
 }
 

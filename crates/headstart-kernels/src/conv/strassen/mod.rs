@@ -78,10 +78,11 @@ fn each_line<'a, const N: usize, const L: usize>(
     }
 }
 
-/// Writes `of` the lines of four slices of one length, as [`each_line`] does.
+/// Writes `of` the lines of four slices of one length, as [`each_line`] does, and asks for those `ahead` floats further.
 #[inline(always)]
 fn each_line_of<const N: usize, const L: usize>(
     quarters: [&[f32]; 4],
+    ahead: usize,
     to: [&mut [f32]; N],
     of: impl Fn(f32, f32, f32, f32) -> [f32; N],
 ) {
@@ -90,7 +91,13 @@ fn each_line_of<const N: usize, const L: usize>(
     each_line(
         count,
         #[inline(always)]
-        |n| quarters.map(|quarter| &quarter[n]),
+        |n| {
+            quarters.map(|quarter| {
+                let line = &quarter[n];
+                fetch(line.as_ptr().wrapping_add(ahead));
+                line
+            })
+        },
         to,
         of,
     );
