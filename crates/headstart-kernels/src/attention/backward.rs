@@ -108,7 +108,7 @@ fn one(
         let [p, dp] = parts(squares, t * pitch);
         let [q_length, k_length] = parts(lengths, t);
         for (which, to) in [&mut *q, &mut *k, &mut *v].into_iter().enumerate() {
-            task.gather_one(qkv, which, to);
+            task.gather_qkv(qkv, which, to);
         }
         task.gather(dy, |token| task.out(token), dy_head);
         if s.cosine {

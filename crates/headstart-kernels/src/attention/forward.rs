@@ -23,7 +23,7 @@ pub(super) fn forward_at(level: Level, s: &AttentionShape, logits: &Logits, qkv:
             let (p, factors) = rest.split_at_mut(t * pitch);
             let [q, k, v, out] = parts(heads, s.head());
             for (which, to) in [&mut *q, &mut *k, &mut *v].into_iter().enumerate() {
-                task.gather_one(qkv, which, to);
+                task.gather_qkv(qkv, which, to);
             }
             at(
                 level,

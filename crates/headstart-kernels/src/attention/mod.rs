@@ -202,7 +202,7 @@ impl<'a> Task<'a> {
     }
 
     /// Copies the queries, keys or values of all tokens.
-    fn gather_one(&self, qkv: &[f32], which: usize, to: &mut [f32]) {
+    fn gather_qkv(&self, qkv: &[f32], which: usize, to: &mut [f32]) {
         self.gather(qkv, |token| self.at(token, which), to);
     }
 
