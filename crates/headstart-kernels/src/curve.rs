@@ -10,9 +10,6 @@ use crate::threads::{SharedMut, parallel_for};
 /// Floats per task: with the gradient they stay in L2, and the curves cost some nanoseconds each.
 const CHUNK: usize = 1 << 14;
 
-/// Floats that are copied before the curve goes over them: they stay in L1.
-const PIECE: usize = 1 << 11;
-
 /// A smooth function of one number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Curve {
@@ -39,10 +36,8 @@ pub fn forward(curve: Curve, x: &mut [f32]) {
 pub fn forward_to(curve: Curve, x: &[f32], y: &mut [f32]) {
     assert_eq!(x.len(), y.len(), "input and output differ in length");
     run(y, |y, from| {
-        for (y, x) in y.chunks_mut(PIECE).zip(x[from..].chunks(PIECE)) {
-            y.copy_from_slice(&x[..y.len()]);
-            values(Level::current(), curve, y);
-        }
+        y.copy_from_slice(&x[from..][..y.len()]);
+        values(Level::current(), curve, y);
     });
 }
 

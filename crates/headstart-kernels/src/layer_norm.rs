@@ -5,13 +5,11 @@
 //! and in f64 from there on, in chunk order: the bits do not depend on the threads.
 
 use crate::Level;
-use crate::simd::{at, chunk, chunks, mul_add};
+use crate::simd::{LANES, at, chunk, chunks, fold, mul_add};
 use crate::threads::{SharedMut, parallel_for};
 
 /// Floats per task, roughly.
 const CHUNK: usize = 1 << 15;
-/// Partial sums of a row, folded in a fixed order at its end.
-const LANES: usize = 32;
 
 /// The gradients that a backward pass writes: only those asked for.
 #[derive(Debug, Default)]
@@ -131,7 +129,7 @@ fn row_backward(
             *a = mul_add(fma, g, (*x - mean) * factor, *a);
         }
     }
-    let (plain, along) = (fold(&plain) / c, fold(&along) / c);
+    let (plain, along) = (sum(plain) / c, sum(along) / c);
     for (((d, x), dy), g) in dx.iter_mut().zip(x).zip(dy).zip(gamma) {
         let n = (*x - mean) * factor;
         *d = factor * mul_add(fma, -n, along, mul_add(fma, *dy, *g, -plain));
@@ -148,28 +146,19 @@ fn moments(fma: bool, x: &[f32], eps: f32) -> (f32, f32) {
             *s += *v;
         }
     }
-    let mean = fold(&lanes) / c;
+    let mean = sum(lanes) / c;
     let mut lanes = [0.0_f32; LANES];
     for block in x.chunks(LANES) {
         for (s, v) in lanes.iter_mut().zip(block) {
             *s = mul_add(fma, *v - mean, *v - mean, *s);
         }
     }
-    (mean, 1.0 / (fold(&lanes) / c + eps).sqrt())
+    (mean, 1.0 / (sum(lanes) / c + eps).sqrt())
 }
 
-/// Adds the lanes pair by pair.
 #[inline(always)]
-fn fold(lanes: &[f32; LANES]) -> f32 {
-    let mut lanes = *lanes;
-    let mut half = LANES / 2;
-    while half > 0 {
-        for i in 0..half {
-            lanes[i] += lanes[i + half];
-        }
-        half /= 2;
-    }
-    lanes[0]
+fn sum(lanes: [f32; LANES]) -> f32 {
+    fold(lanes, |a, b| a + b)
 }
 
 #[cfg(test)]

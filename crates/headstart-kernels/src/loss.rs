@@ -2,13 +2,11 @@
 
 use crate::Level;
 use crate::math::exp;
-use crate::simd::{at, chunk, chunks, mul_add};
+use crate::simd::{LANES, at, chunk, chunks, fold, mul_add};
 use crate::threads::{SharedMut, parallel_for};
 
 /// Floats per task, roughly.
 const CHUNK: usize = 1 << 13;
-/// Partial sums and maxima of a row, folded in a fixed order at its end.
-pub(crate) const LANES: usize = 32;
 
 /// Replaces each row of `x`, `[rows, c]`, by its softmax.
 pub fn softmax(x: &mut [f32], c: usize) {
@@ -115,8 +113,8 @@ fn row_loss(fma: bool, logits: &[f32], targets: &[f32], factor: f32, gradient: &
             *m += *t;
         }
     }
-    let fold = |lanes: [f32; LANES]| lanes.iter().map(|v| f64::from(*v)).sum::<f64>();
-    let (cross, mass) = (fold(cross), fold(mass));
+    let sum_of = |lanes: [f32; LANES]| lanes.iter().map(|v| f64::from(*v)).sum::<f64>();
+    let (cross, mass) = (sum_of(cross), sum_of(mass));
     let scale = factor * mass as f32 / sum;
     for (g, t) in gradient.iter_mut().zip(targets) {
         *g = mul_add(fma, *g, scale, -factor * *t);
@@ -136,19 +134,6 @@ pub(crate) fn max(row: &[f32]) -> f32 {
     }
     lanes.iter_mut().zip(rest).for_each(|(m, v)| *m = larger(*m, *v));
     fold(lanes, larger)
-}
-
-/// Folds lanes in halves, which takes five steps rather than one for each lane.
-#[inline(always)]
-pub(crate) fn fold<T: Copy>(mut lanes: [T; LANES], f: impl Fn(T, T) -> T) -> T {
-    let mut half = LANES / 2;
-    while half > 0 {
-        for i in 0..half {
-            lanes[i] = f(lanes[i], lanes[i + half]);
-        }
-        half /= 2;
-    }
-    lanes[0]
 }
 
 /// Replaces each value by `exp(value - max)` and returns their sum.

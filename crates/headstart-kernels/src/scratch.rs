@@ -46,6 +46,16 @@ pub(crate) fn with_plain<T: Plain, R>(len: usize, use_it: impl FnOnce(&mut [T]) 
     })
 }
 
+/// Cuts a buffer into parts `step` floats apart, of which `len` are wanted.
+pub(crate) fn cut<const N: usize>(mut all: &mut [f32], step: usize, len: usize) -> [&mut [f32]; N] {
+    std::array::from_fn(|_| {
+        let whole = std::mem::take(&mut all);
+        let (part, rest) = whole.split_at_mut(step.min(whole.len()));
+        all = rest;
+        &mut part[..len]
+    })
+}
+
 /// Lends `len` integers of unspecified content, as [`with`] does floats.
 pub(crate) fn with_usize<R>(len: usize, use_it: impl FnOnce(&mut [usize]) -> R) -> R {
     let mut buffer = FREE_ROWS.with_borrow_mut(Vec::pop).unwrap_or_default();

@@ -45,6 +45,22 @@ pub(crate) fn fetch(place: *const f32) {
     let _ = place;
 }
 
+/// Partial sums and maxima of a row, folded in a fixed order at its end.
+pub(crate) const LANES: usize = 32;
+
+/// Folds lanes in halves, which takes five steps rather than one for each lane.
+#[inline(always)]
+pub(crate) fn fold<T: Copy>(mut lanes: [T; LANES], f: impl Fn(T, T) -> T) -> T {
+    let mut half = LANES / 2;
+    while half > 0 {
+        for i in 0..half {
+            lanes[i] = f(lanes[i], lanes[i + half]);
+        }
+        half /= 2;
+    }
+    lanes[0]
+}
+
 /// Computes `a * b + c`, fused where that is one instruction (elsewhere it is a library call).
 #[inline(always)]
 pub(crate) fn mul_add(fma: bool, a: f32, b: f32, c: f32) -> f32 {

@@ -1,11 +1,12 @@
 //! The gradients of an attention.
 
-use super::{AHEAD, AttentionShape, Logits, Task, fetch_row, normalise, parts};
+use super::{AttentionShape, Logits, Task, normalise};
+use crate::Level;
 use crate::conv::matrix::{times, times_transposed, transposed_times};
-use crate::loss::{LANES, exp_all, fold, max};
-use crate::simd::at;
+use crate::loss::{exp_all, max};
+use crate::scratch::{self, cut};
+use crate::simd::{LANES, at, fold};
 use crate::threads::{SharedMut, parallel_for};
-use crate::{Level, scratch};
 
 /// Where the gradients go.
 pub struct AttentionGrads<'a> {
@@ -87,26 +88,14 @@ fn one(
     let s = task.shape;
     let (t, pitch, scale) = (s.tokens, s.pairs_pitch(), task.logits.scales[task.head]);
     let scatter = |rows: &mut [f32], which: usize, factor: f32| {
-        at(
-            level,
-            #[inline(always)]
-            |_| {
-                for (token, row) in s.rows(rows).enumerate() {
-                    // SAFETY: each cell is one token of one window, and each of its heads belongs to one task.
-                    let to = unsafe { dqkv.part(task.at(token, which), s.dim) };
-                    let ahead = task.at((token + AHEAD).min(t - 1), which);
-                    fetch_row(to.as_ptr().wrapping_sub(task.at(token, which)).wrapping_add(ahead), s.dim);
-                    to.iter_mut().zip(row).for_each(|(to, v)| *to = *v * factor);
-                }
-            },
-        );
+        task.scatter(level, rows, |token| task.at(token, which), |_| factor, dqkv);
     };
     scratch::with(5 * s.head() + 2 * t * pitch + 2 * t, |buffer| {
         let (heads, rest) = buffer.split_at_mut(5 * s.head());
         let (squares, lengths) = rest.split_at_mut(2 * t * pitch);
-        let [q, k, v, dy_head, out] = parts(heads, s.head());
-        let [p, dp] = parts(squares, t * pitch);
-        let [q_length, k_length] = parts(lengths, t);
+        let [q, k, v, dy_head, out] = cut(heads, s.head(), s.head());
+        let [p, dp] = cut(squares, t * pitch, t * pitch);
+        let [q_length, k_length] = cut(lengths, t, t);
         for (which, to) in [&mut *q, &mut *k, &mut *v].into_iter().enumerate() {
             task.gather_qkv(qkv, which, to);
         }

@@ -1,11 +1,12 @@
 //! The output of an attention.
 
-use super::{AttentionShape, Logits, Task, normalise, parts};
+use super::{AttentionShape, Logits, Task, normalise};
+use crate::Level;
 use crate::conv::matrix::{times, times_transposed};
 use crate::loss::{exp_all, max};
+use crate::scratch::{self, cut};
 use crate::simd::at;
 use crate::threads::{SharedMut, parallel_for};
-use crate::{Level, scratch};
 
 /// Computes `y`, `[n, cells, heads, dim]`, from `qkv`, `[n, cells, 3, heads, dim]` or, by head, `[n, cells, heads, 3, dim]`.
 pub fn forward(shape: &AttentionShape, logits: &Logits, qkv: &[f32], y: &mut [f32]) {
@@ -21,7 +22,7 @@ pub(super) fn forward_at(level: Level, s: &AttentionShape, logits: &Logits, qkv:
         scratch::with(4 * s.head() + t * pitch + t, |buffer| {
             let (heads, rest) = buffer.split_at_mut(4 * s.head());
             let (p, factors) = rest.split_at_mut(t * pitch);
-            let [q, k, v, out] = parts(heads, s.head());
+            let [q, k, v, out] = cut(heads, s.head(), s.head());
             for (which, to) in [&mut *q, &mut *k, &mut *v].into_iter().enumerate() {
                 task.gather_qkv(qkv, which, to);
             }
@@ -51,11 +52,7 @@ pub(super) fn forward_at(level: Level, s: &AttentionShape, logits: &Logits, qkv:
             );
             times(level, s.pairs(p), s.matrix(v), out, s.pitch());
             // Dividing the sums of d products, not the t probabilities they came from.
-            for (token, (row, factor)) in s.rows(out).zip(&*factors).enumerate() {
-                // SAFETY: each cell is one token of one window, and each of its heads belongs to one task.
-                let y = unsafe { y.part(task.out(token), s.dim) };
-                y.iter_mut().zip(row).for_each(|(y, v)| *y = *v * *factor);
-            }
+            task.scatter(level, out, |token| task.out(token), |token| factors[token], &y);
         });
     });
 }

@@ -16,9 +16,10 @@ mod tests;
 pub use backward::{AttentionGrads, backward};
 pub use forward::forward;
 
+use crate::Level;
 use crate::conv::matrix::{Matrix, PANEL};
-use crate::loss::LANES;
-use crate::simd::fetch;
+use crate::simd::{self, LANES, fetch};
+use crate::threads::SharedMut;
 
 /// Tokens that are asked for ahead.
 const AHEAD: usize = 8;
@@ -201,6 +202,32 @@ impl<'a> Task<'a> {
         }
     }
 
+    /// Writes a row of each token, times its factor, to where `at` says it begins.
+    fn scatter(
+        &self,
+        level: Level,
+        rows: &mut [f32],
+        at: impl Fn(usize) -> usize,
+        factor: impl Fn(usize) -> f32,
+        to: &SharedMut<f32>,
+    ) {
+        let s = self.shape;
+        simd::at(
+            level,
+            #[inline(always)]
+            |_| {
+                for (token, row) in s.rows(rows).enumerate() {
+                    let (from, factor) = (at(token), factor(token));
+                    // SAFETY: each cell is one token of one window, and each of its heads belongs to one task.
+                    let to = unsafe { to.part(from, s.dim) };
+                    let ahead = at((token + AHEAD).min(s.tokens - 1));
+                    fetch_row(to.as_ptr().wrapping_add(ahead).wrapping_sub(from), s.dim);
+                    to.iter_mut().zip(row).for_each(|(to, v)| *to = *v * factor);
+                }
+            },
+        );
+    }
+
     /// Copies the queries, keys or values of all tokens.
     fn gather_qkv(&self, qkv: &[f32], which: usize, to: &mut [f32]) {
         self.gather(qkv, |token| self.at(token, which), to);
@@ -242,13 +269,4 @@ fn fetch_row(row: *const f32, len: usize) {
     for line in (0..len).step_by(16) {
         fetch(row.wrapping_add(line));
     }
-}
-
-/// Cuts a buffer into parts of one length.
-fn parts<const N: usize>(mut all: &mut [f32], len: usize) -> [&mut [f32]; N] {
-    std::array::from_fn(|_| {
-        let (part, rest) = std::mem::take(&mut all).split_at_mut(len);
-        all = rest;
-        part
-    })
 }

@@ -5,7 +5,7 @@
 //! winograd.rs the same for 3x3 layers of stride 1 with 32 or more channels, in a third of the products;
 //!             transform/ holds its transforms, choose.rs says for which layers; `HEADSTART_CONV=direct`
 //!             switches it off
-//! strassen.rs products of large matrices with seven multiplications for eight; the switch is the same
+//! strassen/   products of large matrices with seven multiplications for eight; the switch is the same
 //! weight.rs   backward-weight: sums over pixels; winograd_weight.rs for Winograd's layers
 //! pack.rs     weights into the order the micro-kernels read
 //! micro.rs    the three micro-kernels' interface; avx512.rs and avx2.rs hold them, linked.rs one's text for both
@@ -186,8 +186,7 @@ pub(crate) fn forward_act(
     act: Act,
     y: &mut [f32],
 ) {
-    let finish = Finish { bias, residual: None, end: act.into() };
-    forward_at(level, Algorithm::current(), shape, x, w, finish, y);
+    forward_to(level, shape, x, w, Finish { bias, residual: None, end: act.into() }, y);
 }
 
 /// Computes `y = end(conv(x) + bias + residual)` at a level, as [`forward`] does.
@@ -287,9 +286,15 @@ pub(crate) fn backward_weight_at(level: Level, shape: &ConvShape, x: &[f32], dy:
     backward_weight_by(level, Algorithm::current(), shape, x, dy, dw, None);
 }
 
-/// Computes [`backward_weight`] and the gradient of the bias, `db`: the sums of the channels of `dy`.
-pub fn backward_weight_and_bias(shape: &ConvShape, x: &[f32], dy: &[f32], dw: &mut [f32], db: &mut [f32]) {
-    backward_weight_by(Level::current(), Algorithm::current(), shape, x, dy, dw, Some(db));
+/// Computes [`backward_weight`] and, where it is given, the gradient of the bias, `db`: the sums of the channels of `dy`.
+pub fn backward_weight_and_bias(
+    shape: &ConvShape,
+    x: &[f32],
+    dy: &[f32],
+    dw: &mut [f32],
+    db: Option<&mut [f32]>,
+) {
+    backward_weight_by(Level::current(), Algorithm::current(), shape, x, dy, dw, db);
 }
 
 fn backward_weight_by(

@@ -12,7 +12,7 @@ use crate::threads::{SharedMut, parallel_for};
 pub(super) enum Panels<'a> {
     /// One panel after the other.
     Plain(&'a [f32]),
-    /// In pairs, with their sums between them: see `strassen.rs`.
+    /// In pairs, with their sums between them: see `strassen/`.
     Paired(&'a [f32]),
 }
 

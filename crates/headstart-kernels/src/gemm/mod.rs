@@ -65,7 +65,7 @@ mod tests {
             assert_close(&dx, &expected, 1e-5, "dx");
 
             let (mut dw, mut db) = (vec![f32::NAN; n * k], vec![f32::NAN; n]);
-            conv::backward_weight_and_bias(&linear(m, n, k), &a, &dy, &mut dw, &mut db);
+            conv::backward_weight_and_bias(&linear(m, n, k), &a, &dy, &mut dw, Some(&mut db));
             assert_close(&db, &each(1, n, &|_, j| sum(m, &|i| dy[i * n + j])), 1e-5, "db");
             let expected = each(n, k, &|j, l| sum(m, &|i| dy[i * n + j] * a[i * k + l]));
             assert_close(&dw, &expected, 1e-5, "dw");

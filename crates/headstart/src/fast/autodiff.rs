@@ -151,12 +151,14 @@ impl<B: FastGrads> Backward<B, 4> for LinearStep {
         if let Some(node) = residual {
             grads.register::<B>(node.id, dy.clone());
         }
-        let mut dbias = None;
-        if let (Some(node), Some(input)) = (weight, saved.x) {
-            let dweight;
-            (dweight, dbias) = B::linear_dw(input, dy.clone(), bias.is_some());
-            grads.register::<B>(node.id, dweight);
-        }
+        let dbias = match (weight, saved.x) {
+            (Some(node), Some(input)) => {
+                let (dweight, dbias) = B::linear_dw(input, dy.clone(), bias.is_some());
+                grads.register::<B>(node.id, dweight);
+                dbias
+            }
+            _ => None,
+        };
         if let Some(node) = bias {
             grads.register::<B>(node.id, dbias.unwrap_or_else(|| B::channel_sum(dy.clone())));
         }

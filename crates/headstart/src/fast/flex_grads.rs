@@ -133,10 +133,7 @@ impl FastGrads for Flex {
         let layer = linear_shape(&dims(&x), size);
         let mut dw = buffer(layer.w_len());
         let mut db = want_bias.then(|| buffer(layer.c_out));
-        match &mut db {
-            Some(db) => conv::backward_weight_and_bias(&layer, slice(&x), slice(&dy), &mut dw, db),
-            None => conv::backward_weight(&layer, slice(&x), slice(&dy), &mut dw),
-        }
+        conv::backward_weight_and_bias(&layer, slice(&x), slice(&dy), &mut dw, db.as_deref_mut());
         (wrap(dw, &size), db.map(|db| wrap(db, &[layer.c_out])))
     }
 }

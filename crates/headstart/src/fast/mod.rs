@@ -201,7 +201,7 @@ pub(crate) trait FastOps: Backend {
     /// Adaptive average pooling to a given height and width, in f32 whatever the map is.
     fn fast_avg_pool(x: FloatTensor<Self>, size: [usize; 2]) -> FloatTensor<Self>;
 
-    /// `x [images, …, k] · weightᵀ [n, k] + bias + residual`; without a residual, then the activation.
+    /// `x [images, …, k] · weightᵀ [n, k] + bias + residual`, then the activation.
     fn fast_linear(
         x: FloatTensor<Self>,
         weight: FloatTensor<Self>,
@@ -321,27 +321,21 @@ pub fn avg_pool(x: Tensor<4>, size: [usize; 2]) -> Tensor<4> {
     Tensor::from_dispatch(Dispatch::fast_avg_pool(x.into_dispatch(), size))
 }
 
-/// Multiplies `x [IMAGES, …, K]` by `weight [N, K]` transposed, adds `bias`, applies `act`.
+/// Multiplies `x [IMAGES, …, K]` by `weight [N, K]` transposed, adds `bias` and `residual [IMAGES, …, N]`, applies `act`.
 pub fn linear<const D: usize>(
     x: Tensor<D>,
     weight: Tensor<2>,
     bias: Option<Tensor<1>>,
+    residual: Option<Tensor<D>>,
     act: Act,
 ) -> Tensor<D> {
-    let (x, weight, bias) = (x.into_dispatch(), weight.into_dispatch(), Maybe::from_tensor(bias));
-    Tensor::from_dispatch(Dispatch::fast_linear(x, weight, bias, Maybe::Absent, act))
-}
-
-/// Multiplies as [`linear`] does, and adds `residual [IMAGES, …, N]` in the same pass.
-pub fn linear_plus<const D: usize>(
-    x: Tensor<D>,
-    weight: Tensor<2>,
-    bias: Option<Tensor<1>>,
-    residual: Tensor<D>,
-) -> Tensor<D> {
-    let (x, weight, bias) = (x.into_dispatch(), weight.into_dispatch(), Maybe::from_tensor(bias));
-    let residual = Maybe::Given(residual.into_dispatch());
-    Tensor::from_dispatch(Dispatch::fast_linear(x, weight, bias, residual, Act::None))
+    Tensor::from_dispatch(Dispatch::fast_linear(
+        x.into_dispatch(),
+        weight.into_dispatch(),
+        Maybe::from_tensor(bias),
+        Maybe::from_tensor(residual),
+        act,
+    ))
 }
 
 /// Returns parameter and velocity after a step of SGD; a first step starts from no velocity.

@@ -2,11 +2,12 @@
 //! depend on its neighbours.
 
 use super::quad::{Pairs, Quad};
-use super::{LEAST_COLS, LEAST_DEPTH, SUMS, cut, each_line_of, of_panels, of_rows};
+use super::{LEAST_COLS, LEAST_DEPTH, SUMS, each_line_of, of_panels, of_rows};
 use crate::conv::ConvShape;
 use crate::conv::direct::{Finish, Output};
 use crate::conv::micro::Blocking;
 use crate::conv::pack::{Source, pack_full};
+use crate::scratch::cut;
 use crate::simd::at;
 use crate::threads::{SharedMut, parallel_for};
 use crate::{End, Level, scratch};

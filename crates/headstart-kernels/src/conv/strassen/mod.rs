@@ -102,13 +102,3 @@ fn each_line_of<const N: usize, const L: usize>(
         of,
     );
 }
-
-/// Cuts a buffer into parts `step` floats apart, of which `len` are wanted.
-fn cut<const N: usize>(mut all: &mut [f32], step: usize, len: usize) -> [&mut [f32]; N] {
-    std::array::from_fn(|_| {
-        let whole = std::mem::take(&mut all);
-        let (part, rest) = whole.split_at_mut(step.min(whole.len()));
-        all = rest;
-        &mut part[..len]
-    })
-}

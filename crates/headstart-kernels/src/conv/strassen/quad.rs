@@ -1,9 +1,10 @@
 //! A tile of pairs of rows by a pair of panels, as seven sums.
 
-use super::{SUMS, cut};
+use super::SUMS;
 use crate::Level;
 use crate::conv::Act;
 use crate::conv::micro::{self, Blocking, Linked, MAX_MR};
+use crate::scratch::cut;
 
 /// Where the pairs of rows of a tile are in the output.
 #[derive(Clone, Copy, Default)]

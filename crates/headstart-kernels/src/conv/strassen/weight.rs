@@ -2,10 +2,11 @@
 //! output channels, its depth are the pixels, a chunk of them at a time, in halves.
 
 use super::quad::{Pairs, Quad};
-use super::{LEAST_COLS, LEAST_DEPTH, SUMS, cut, each_line, of_panels, of_rows};
+use super::{LEAST_COLS, LEAST_DEPTH, SUMS, each_line, of_panels, of_rows};
 use crate::conv::direct::Output;
 use crate::conv::micro::{Blocking, MAX_MR};
 use crate::conv::{Act, ConvShape};
+use crate::scratch::cut;
 use crate::simd::{at, fetch};
 use crate::threads::{SharedMut, parallel_for};
 use crate::{Level, scratch};
@@ -177,7 +178,7 @@ impl Columns<'_> {
         chunk: Chunk,
         operands: [&mut [f32]; SUMS],
     ) -> [[f32; MAX_MR]; 2] {
-        let mut sums = [[0.0; L]; 2];
+        let mut sums = [[0.0; MAX_MR]; 2];
         self.copy::<1, L>(
             level,
             chunk,
@@ -191,7 +192,7 @@ impl Columns<'_> {
                 }
             },
         );
-        sums.map(|sums| std::array::from_fn(|i| sums.get(i).copied().unwrap_or(0.0)))
+        sums
     }
 
     /// Copies `LINES * L` of either group from both halves of the chunk, pixel by pixel, and shows them to `see`. Columns that a row

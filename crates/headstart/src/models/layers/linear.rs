@@ -75,7 +75,7 @@ impl<const D: usize> Linear<D> {
     fn low_rank(&self, x: Tensor<2>) -> Option<Tensor<2>> {
         let (a, b) = (self.lora_a.as_ref()?.val(), self.lora_b.as_ref()?.val());
         let y = if is_cpu(&x.device()) {
-            fast::linear(fast::linear(x, a, None, Clamp::None), b, None, Clamp::None)
+            fast::linear(fast::linear(x, a, None, None, Clamp::None), b, None, None, Clamp::None)
         } else {
             let (a, b) = (a.like(&x), b.like(&x));
             x.matmul(a.transpose()).matmul(b.transpose())
@@ -213,12 +213,10 @@ fn multiply<const D: usize>(
         return Tensor::zeros([n, t, outputs], &x.device());
     }
     if x.device().is_autodiff() {
-        return match (scale, residual) {
-            (None, Some(residual)) => fast::linear_plus(x, matrix, bias, residual),
-            (scale, residual) => {
-                let y = act.finish(fast::linear(x, matrix, bias, act.clamp()));
-                if let Some(scale) = scale { weigh(y, scale, residual) } else { y }
-            }
+        let multiply = |residual| act.finish(fast::linear(x, matrix, bias, residual, act.clamp()));
+        return match scale {
+            Some(scale) => weigh(multiply(None), scale, residual),
+            None => multiply(residual),
         };
     }
     // A 1×1 convolution over pictures of one row: packed once, and with all that follows in the same pass.
